@@ -110,7 +110,8 @@ find_mono() {
     if command -v mono >/dev/null; then note "mono: left out: no monosgen-2.pc (Debian: libmonosgen-2.0-dev)"; fi
     return 0
   fi
-  flags=$(pkg-config --cflags monosgen-2 | sed 's/ *$//')
+  # -isystem: Mono's headers are not clean under -Wpedantic.
+  flags=$(pkg-config --cflags monosgen-2 | sed -E 's/(^| )-I ?/\1-isystem /g; s/ *$//')
   libs=$(pkg-config --libs monosgen-2 | sed 's/ *$//')
   # Debian keeps the headers in a package of their own.
   # shellcheck disable=SC2086  # flags are words
