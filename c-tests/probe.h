@@ -32,7 +32,9 @@ static inline void probe_init(probe *p) {
 static inline int32_t probe_run(void *arg, void **out_value) {
   probe *p = (probe *)arg;
   check_tally_add(&p->entered, 1);
+  pthread_mutex_lock(&p->ran.mutex); /* several workers may run this probe at once */
   p->worker = selv_worker_id(selv_worker_current());
+  pthread_mutex_unlock(&p->ran.mutex);
   *out_value = arg;
   check_tally_add(&p->ran, 1);
   return 7;
