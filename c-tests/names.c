@@ -121,7 +121,7 @@ static void a_fresh_worker_is_named_before_its_first_hook(void) {
 
 static void two_workers_have_two_names(void) {
   selv_cache *c = probe_cache(0, 0);
-  char first[64];
+  char first[sizeof whole];
   probe p;
   selv_job_options job;
   run_named(c, NULL);

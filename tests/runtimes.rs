@@ -1,0 +1,198 @@
+//! The programs in `c-tests/runtimes/`, each against every runtime of its kind on this machine: `jvm-17.0.12::attach`. A
+//! program that exits with 77 could not run and is told as SKIPPED; so is a kind of which no runtime was found.
+
+mod support;
+
+use libtest_mimic::{Completion, Failed, Trial};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use support::program::{self, Program, Variant};
+use support::runtimes::{self, Runtime, KINDS};
+use support::{files_with_extension, out_dir, require_library, root, stem, summary};
+
+/// Exit status of a program that found that it cannot run here.
+const CANNOT_RUN: i32 = 77;
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(180);
+
+fn main() -> ExitCode {
+    match trials() {
+        Ok(trials) => summary::run(trials),
+        Err(reason) => {
+            eprintln!("runtime tests: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn trials() -> Result<Vec<Trial>, String> {
+    require_library()?;
+    let found = Arc::new(runtimes::found()?);
+    let sources = files_with_extension(&root().join("c-tests/runtimes"), "c")?;
+    let mut trials = Vec::new();
+    for source in sources {
+        let name = stem(&source);
+        let kind = name.split('_').next().unwrap_or_default().to_owned();
+        let behaviour = name[kind.len()..].trim_start_matches('_').to_owned();
+        if !KINDS.contains(&kind.as_str()) {
+            let reason = format!(
+                "{}: its name must begin with one of {KINDS:?}",
+                source.display()
+            );
+            trials.push(Trial::test(format!("misnamed::{name}"), move || {
+                Err(reason.into())
+            }));
+            continue;
+        }
+        for runtime in found.iter().filter(|runtime| runtime.kind == kind) {
+            let (runtime, found, source) = (runtime.clone(), Arc::clone(&found), source.clone());
+            let name = format!("{kind}-{}::{behaviour}", runtime.version);
+            let trial = name.clone();
+            trials.push(Trial::ignorable_test(name, move || {
+                run_one(&trial, &source, &runtime, &found)
+            }));
+        }
+    }
+    for kind in KINDS {
+        if !found.iter().any(|runtime| runtime.kind == kind) {
+            let reason = format!("no {kind} found by tools/find-runtimes.sh");
+            trials.push(Trial::ignorable_test(kind, move || {
+                summary::skip(kind, &reason)
+            }));
+        }
+    }
+    Ok(trials)
+}
+
+fn run_one(
+    name: &str,
+    source: &Path,
+    runtime: &Runtime,
+    found: &[Runtime],
+) -> Result<Completion, Failed> {
+    let output = Path::new("runtimes")
+        .join(format!("{}-{}", runtime.kind, runtime.version))
+        .join(stem(source));
+    let (cflags, ldflags) = (&runtime.cflags, &runtime.ldflags);
+    let exe = Program {
+        source,
+        variant: Variant::Shared,
+        cflags,
+        ldflags,
+        output,
+    }
+    .build()?;
+    let mut env = runtime.env.clone();
+    let mut set = |name: &str, value: &Path| {
+        env.push((name.to_owned(), value.to_string_lossy().into_owned()))
+    };
+    match runtime.kind.as_str() {
+        "python" => set("SELV_PYTHON", Path::new(&runtime.extra)),
+        "jvm" => set("SELV_JAVA_CLASSES", &java_classes(found)?),
+        "coreclr" => {
+            set("SELV_CORECLR_DIR", Path::new(&runtime.extra));
+            set("SELV_CLR_ASSEMBLY", &coreclr_assembly(runtime, found)?);
+        }
+        _ => set("SELV_CLR_ASSEMBLY", &mono_assembly(runtime)?),
+    }
+    let ended = program::run(&exe, &env, program::timeout_of(source)?)?;
+    if !ended.timed_out && ended.status.code() == Some(CANNOT_RUN) {
+        let reason = ended
+            .output
+            .lines()
+            .last()
+            .unwrap_or("it gave no reason")
+            .to_owned();
+        return summary::skip(name, &reason);
+    }
+    ended.into_result()?;
+    Ok(Completion::Completed)
+}
+
+/// Compiles once for all trials: what the first of them finds out holds for the others.
+fn once(
+    cell: &OnceLock<Result<PathBuf, String>>,
+    make: impl FnOnce() -> Result<PathBuf, String>,
+) -> Result<PathBuf, String> {
+    cell.get_or_init(make).clone()
+}
+
+fn compile(command: &mut Command) -> Result<(), String> {
+    let line = format!("{command:?}");
+    program::run_command(command, COMPILE_TIMEOUT)?
+        .into_result()
+        .map_err(|e| format!("{line}: {e}"))
+}
+
+/// The oldest JDK compiles: its classes are understood by all the others.
+fn java_classes(found: &[Runtime]) -> Result<PathBuf, String> {
+    static CLASSES: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&CLASSES, || {
+        let oldest = found
+            .iter()
+            .filter(|r| r.kind == "jvm")
+            .min_by_key(|r| r.version_key())
+            .ok_or("no JDK")?;
+        let classes = fresh_dir("java-classes")?;
+        let sources = files_with_extension(&root().join("c-tests/runtimes/java"), "java")?;
+        let javac = Path::new(&oldest.extra).join("bin/javac");
+        compile(
+            Command::new(javac)
+                .arg("-Xlint:all")
+                .arg("-d")
+                .arg(&classes)
+                .args(sources),
+        )?;
+        Ok(classes)
+    })
+}
+
+/// Mono's compiler, against the reference assemblies of the CoreCLR that will run the result.
+fn coreclr_assembly(runtime: &Runtime, found: &[Runtime]) -> Result<PathBuf, String> {
+    static ASSEMBLY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&ASSEMBLY, || {
+        let mcs = found
+            .iter()
+            .find(|r| r.kind == "mono")
+            .map_or("mcs", |r| r.extra.as_str());
+        let clr = Path::new(&runtime.extra);
+        let reference = |file: &str| format!("-r:{}", clr.join(file).display());
+        let mut command = Command::new(mcs);
+        command.args(["-target:library", "-nostdlib", "-noconfig"]);
+        command.args([
+            reference("System.Private.CoreLib.dll"),
+            reference("System.Runtime.dll"),
+        ]);
+        assembly(command, "clr", "coreclr-assembly")
+    })
+}
+
+fn mono_assembly(runtime: &Runtime) -> Result<PathBuf, String> {
+    static ASSEMBLY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&ASSEMBLY, || {
+        let mut command = Command::new(&runtime.extra);
+        command.arg("-target:library");
+        assembly(command, "clr", "mono-assembly")
+    })
+}
+
+fn assembly(mut mcs: Command, sources: &str, folder: &str) -> Result<PathBuf, String> {
+    let sources = files_with_extension(&root().join("c-tests/runtimes").join(sources), "cs")?;
+    let first = sources
+        .first()
+        .ok_or("no C# source in c-tests/runtimes/clr")?;
+    let dll = fresh_dir(folder)?.join(stem(first)).with_extension("dll");
+    compile(mcs.arg(format!("-out:{}", dll.display())).args(&sources))?;
+    Ok(dll)
+}
+
+fn fresh_dir(name: &str) -> Result<PathBuf, String> {
+    let dir = out_dir().join("runtimes").join(name);
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)
+            .map_err(|e| format!("cannot empty {}: {e}", dir.display()))?;
+    }
+    std::fs::create_dir_all(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+    Ok(dir)
+}
