@@ -422,9 +422,10 @@ static inline void selv_python_impl_after_job(void *user, const selv_worker *w, 
 /* Turns everybody away from now on and waits for those who are inside. They are waiting for the GIL or about to give it
  * back, so this ends soon whatever shutdown_timeout_ns is; the second is for a machine under load. */
 static inline void selv_python_impl_close(selv_python_impl *p) {
-  const uint64_t a_second = UINT64_C(1000000000);
+  uint64_t patience = UINT64_C(1000000000);
+  if (p->timeout_ns != SELV_NO_WAIT && p->timeout_ns > patience) patience = p->timeout_ns;
   __atomic_fetch_or(&p->gate, SELV_PYTHON_IMPL_CLOSED, __ATOMIC_SEQ_CST);
-  if ((long)getpid() == p->process) selv_python_impl_wait(p, &p->gate, 0, p->timeout_ns > a_second ? p->timeout_ns : a_second);
+  if ((long)getpid() == p->process) selv_python_impl_wait(p, &p->gate, 0, patience);
 }
 
 static inline PyObject *selv_python_impl_atexit(PyObject *self, PyObject *unused) {
