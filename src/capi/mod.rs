@@ -1,0 +1,16 @@
+//! The exported functions, one file per C type, and what they share. No logic lives here.
+
+// The order of the header.
+pub mod status;
+
+pub mod cache;
+
+pub mod job;
+
+pub mod hook;
+
+pub mod worker;
+
+pub mod trace;
+
+pub mod support;

@@ -1,0 +1,103 @@
+//! Option structs that can grow: the first field is the size that the caller was compiled with.
+//!
+//! A shorter struct is an older caller's: what it lacks is zero, which means "default". A longer one is a newer caller's, and is
+//! fine as long as it does not use what we do not know.
+
+use super::handles::null;
+use crate::core::error::{self, Error, Result};
+use std::mem::{MaybeUninit, size_of};
+
+/// A struct that starts with `uint32_t struct_size`, and for which all bits zero is a value.
+///
+/// # Safety
+/// Both must be so.
+pub unsafe trait Sized32: Copy {
+    const NAME: &'static str;
+}
+
+/// The size field and the one beside it.
+const LEAST: usize = 8;
+const MOST: usize = 4096;
+
+fn check_size<T: Sized32>(size: usize) -> Result<()> {
+    if !(LEAST..=MOST).contains(&size) {
+        return Err(Error::new(
+            error::INVAL,
+            format!(
+                "{}.struct_size is {size}; set it to sizeof({}), as the initialiser macro does",
+                T::NAME,
+                T::NAME
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The struct's own size field.
+///
+/// # Safety
+/// `from` is NULL or points to a struct that begins with its size.
+pub unsafe fn size_of_struct<T: Sized32>(from: *const T) -> Result<usize> {
+    if from.is_null() {
+        return Err(null(T::NAME));
+    }
+    // SAFETY: not NULL, and begins with the size.
+    let size = unsafe { from.cast::<u32>().read_unaligned() } as usize;
+    check_size::<T>(size)?;
+    Ok(size)
+}
+
+/// Reads an option struct of any version.
+///
+/// # Errors
+/// NULL, INVAL (impossible size), UNSUPPORTED (a field that this version does not know is set).
+///
+/// # Safety
+/// `from` is NULL or points to as many bytes as its size field says.
+pub unsafe fn read<T: Sized32>(from: *const T) -> Result<T> {
+    // SAFETY: promised by the caller.
+    let size = unsafe { size_of_struct(from) }?;
+    let known = size.min(size_of::<T>());
+    // SAFETY: the caller's struct has `size` bytes.
+    let tail = unsafe { std::slice::from_raw_parts(from.cast::<u8>().add(known), size - known) };
+    if let Some(at) = tail.iter().position(|&b| b != 0) {
+        return Err(Error::new(
+            error::UNSUPPORTED,
+            format!(
+                "{} sets byte {} of {size}, which this version of the library does not know (it knows {known})",
+                T::NAME,
+                known + at
+            ),
+        ));
+    }
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: `known` bytes are there on both sides, and all bits zero is a T.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), known);
+        Ok(value.assume_init())
+    }
+}
+
+/// Writes a result struct, as much of it as the caller knows; its size field keeps the caller's value.
+///
+/// # Errors
+/// NULL, INVAL.
+///
+/// # Safety
+/// `to` is NULL or points to as many writable bytes as its size field says.
+pub unsafe fn write<T: Sized32>(to: *mut T, value: &T) -> Result<()> {
+    // SAFETY: promised by the caller.
+    let size = unsafe { size_of_struct(to) }?;
+    let known = size.min(size_of::<T>());
+    // SAFETY: the caller's struct has `size` bytes; what it has beyond ours is zeroed.
+    unsafe {
+        let bytes = to.cast::<u8>();
+        bytes.add(4).write_bytes(0, size - 4);
+        std::ptr::copy_nonoverlapping(
+            std::ptr::from_ref(value).cast::<u8>().add(4),
+            bytes.add(4),
+            known - 4,
+        );
+    }
+    Ok(())
+}

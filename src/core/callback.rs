@@ -1,0 +1,104 @@
+//! The host's functions and the opaque pointers that go with them.
+//!
+//! Every type here is `Copy` and has no destructor: a runtime may end a thread inside a callback, and nothing must be
+//! left to clean up in the frames that it unwinds through.
+
+use super::error::Status;
+use super::worker::Worker;
+use std::ffi::c_void;
+
+/// A host's pointer that the library only carries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Opaque(pub *mut c_void);
+
+// SAFETY: the library never looks behind the pointer; the host promised that its callbacks may run on any thread.
+unsafe impl Send for Opaque {}
+// SAFETY: as above.
+unsafe impl Sync for Opaque {}
+
+impl Opaque {
+    pub const NULL: Opaque = Opaque(std::ptr::null_mut());
+}
+
+pub type RawJobFn = unsafe extern "C-unwind" fn(*mut c_void, *mut *mut c_void) -> i32;
+pub type RawDeliverFn = unsafe extern "C-unwind" fn(*mut c_void, *const Outcome);
+pub type RawFreeFn = unsafe extern "C-unwind" fn(*mut c_void);
+pub type RawStartFn =
+    unsafe extern "C-unwind" fn(*mut c_void, *const Worker, *mut *mut c_void) -> i32;
+pub type RawExitFn = unsafe extern "C-unwind" fn(*mut c_void, *const Worker, *mut c_void);
+pub type RawBeforeFn = unsafe extern "C-unwind" fn(*mut c_void, *const Worker, *mut c_void) -> i32;
+pub type RawSpawnFn = unsafe extern "C-unwind" fn(
+    *mut c_void,
+    unsafe extern "C-unwind" fn(*mut c_void),
+    *mut c_void,
+    *const std::ffi::c_char,
+    usize,
+    *mut *mut c_void,
+) -> Status;
+pub type RawJoinFn = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
+
+/// How a job ended, as its `deliver` and its waiters see it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// `SELV_OK` if `fn` ran; else why it did not (or did not finish).
+    pub status: Status,
+    /// What `fn` returned; or the failing hook's own number with `SELV_E_HOOK_FAILED`.
+    pub code: i32,
+    /// What `fn` stored in `*out_value`; NULL if it did not run.
+    pub value: *mut c_void,
+}
+
+impl Outcome {
+    pub const fn failed(status: Status, code: i32) -> Outcome {
+        Outcome {
+            status,
+            code,
+            value: std::ptr::null_mut(),
+        }
+    }
+}
+
+/// Declares a callable wrapper: making one is unsafe and carries the promise, calling it is not.
+macro_rules! host_function {
+    ($(#[$doc:meta])* $name:ident($raw:ty)($($arg:ident: $ty:ty),*) $(-> $ret:ty)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub struct $name($raw);
+
+        impl $name {
+            /// # Safety
+            /// The function may be called on any thread with the arguments that its type names.
+            pub unsafe fn new(f: $raw) -> Self {
+                $name(f)
+            }
+            #[inline]
+            pub fn call(self, $($arg: $ty),*) $(-> $ret)? {
+                // SAFETY: promised to `new`.
+                unsafe { (self.0)($($arg),*) }
+            }
+        }
+    };
+}
+
+host_function!(
+    /// A finaliser of the host's data.
+    FreeFn(RawFreeFn)(data: *mut c_void)
+);
+host_function!(JobFn(RawJobFn)(arg: *mut c_void, out_value: *mut *mut c_void) -> i32);
+host_function!(DeliverFn(RawDeliverFn)(arg: *mut c_void, outcome: *const Outcome));
+host_function!(StartFn(RawStartFn)(user: *mut c_void, worker: *const Worker, slot: *mut *mut c_void) -> i32);
+host_function!(
+    /// `on_exit` and `after_job`.
+    ExitFn(RawExitFn)(user: *mut c_void, worker: *const Worker, slot: *mut c_void)
+);
+host_function!(BeforeFn(RawBeforeFn)(user: *mut c_void, worker: *const Worker, slot: *mut c_void) -> i32);
+host_function!(SpawnFn(RawSpawnFn)(
+    data: *mut c_void,
+    entry: unsafe extern "C-unwind" fn(*mut c_void),
+    arg: *mut c_void,
+    name: *const std::ffi::c_char,
+    stack_size: usize,
+    out_handle: *mut *mut c_void
+) -> Status);
+host_function!(JoinFn(RawJoinFn)(data: *mut c_void, handle: *mut c_void));

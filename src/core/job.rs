@@ -1,0 +1,236 @@
+//! What a worker is asked to do, and the ticket through which others follow it.
+
+use super::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
+use super::error::{self, Error, Result};
+use super::guarded::Guarded;
+use super::hook::Hook;
+use super::name::Name;
+use crate::sys::clock::Deadline;
+use crate::sys::futex;
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use std::sync::Arc;
+
+/// A job as it travels: plain data, copied from hand to hand, with no destructor.
+#[derive(Clone, Copy)]
+pub struct Job {
+    pub run: JobFn,
+    pub deliver: Option<DeliverFn>,
+    pub arg: Opaque,
+    pub arg_free: Option<FreeFn>,
+    pub name: Name,
+    pub needs: Needs,
+    pub ticket: Option<TicketRef>,
+}
+
+/// Which hooks must be started on a worker before it may run the job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    /// Every hook that is not lazy.
+    Usual,
+    Nothing,
+    /// Those in the ticket.
+    Named,
+    /// It has begun on a worker that was lost: all that is left is to tell of it, or, if that was done, to release it.
+    Leftover {
+        delivered: bool,
+    },
+}
+
+/// What a worker is given.
+#[derive(Clone, Copy)]
+pub enum Order {
+    Job(Job),
+    /// Hooks have come or gone: see to them.
+    Look,
+    Exit,
+}
+
+const QUEUED: u32 = 0;
+const RUNNING: u32 = 1;
+const CANCELLED: u32 = 2;
+const DONE: u32 = 3;
+const PHASE: u32 = 3;
+const WAITED: u32 = 4;
+
+/// The part of a job that outlives it: made only for jobs with a handle, or with hooks of their own.
+///
+/// Invariant: one thread moves the phase away from QUEUED, and that thread (or, for RUNNING, the worker) delivers; it then
+/// writes `outcome` and stores DONE, once.
+pub struct Ticket {
+    phase: AtomicU32,
+    outcome: UnsafeCell<Outcome>,
+    /// The token of the thread that runs or delivers the job, 0 before.
+    runner: AtomicU64,
+    pub hooks: Box<[Arc<Hook>]>,
+    pub place: Guarded<Place>,
+}
+
+/// Where the queue of the cache has a job, for its count of those that wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Elsewhere,
+    Queued,
+    /// Cancelled, and counted as an empty entry.
+    Shell,
+}
+
+// SAFETY: `outcome` is written by the one finishing thread before DONE, and read only after DONE was seen.
+unsafe impl Sync for Ticket {}
+// SAFETY: as above; the opaque value in it is only carried.
+unsafe impl Send for Ticket {}
+
+/// A number that no other living thread has.
+fn thread_token() -> u64 {
+    thread_local!(static TOKEN: u8 = const { 0 });
+    TOKEN.with(|t| std::ptr::from_ref(t) as u64)
+}
+
+impl Ticket {
+    pub fn new(hooks: Box<[Arc<Hook>]>) -> Arc<Ticket> {
+        Arc::new(Ticket {
+            phase: AtomicU32::new(QUEUED),
+            outcome: UnsafeCell::new(Outcome::failed(error::BROKEN, 0)),
+            runner: AtomicU64::new(0),
+            hooks,
+            place: Guarded::new(Place::Elsewhere),
+        })
+    }
+
+    fn leave_queue(&self, to: u32) -> bool {
+        let mut word = self.phase.load(Ordering::Relaxed);
+        while word & PHASE == QUEUED {
+            match self.phase.compare_exchange_weak(
+                word,
+                word | to,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => {
+                    self.runner.store(thread_token(), Ordering::Relaxed);
+                    return true;
+                }
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// Worker: true if the job is now this thread's to run and to deliver.
+    pub fn begin(&self) -> bool {
+        self.leave_queue(RUNNING)
+    }
+
+    /// True if the job is now this thread's to deliver as cancelled; `fn` will not run.
+    pub fn cancel(&self) -> bool {
+        self.leave_queue(CANCELLED)
+    }
+
+    pub fn is_waiting_to_run(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) & PHASE == QUEUED
+    }
+
+    /// The thread that delivered: publishes the outcome and wakes the waiters.
+    pub fn finish(&self, outcome: Outcome) {
+        self.outcome.with_mut(|o| {
+            // SAFETY: only the thread that moved the phase away from QUEUED gets here, and once.
+            unsafe { *o = outcome }
+        });
+        // Release pairs with the Acquire in `outcome_if_done`.
+        if self.phase.swap(DONE, Ordering::Release) & WAITED != 0 {
+            futex::wake(&self.phase, futex::ALL);
+        }
+    }
+
+    fn outcome_if_done(&self) -> Option<Outcome> {
+        // Acquire pairs with the Release in `finish`.
+        (self.phase.load(Ordering::Acquire) & PHASE == DONE).then(|| {
+            self.outcome.with(|o| {
+                // SAFETY: DONE was seen, so the outcome is complete and no longer written.
+                unsafe { *o }
+            })
+        })
+    }
+
+    /// Waits until the job has been delivered.
+    ///
+    /// # Errors
+    /// DEADLOCK on the thread that runs or delivers this very job, TIMEDOUT.
+    pub fn wait(&self, deadline: Deadline) -> Result<Outcome> {
+        loop {
+            if let Some(outcome) = self.outcome_if_done() {
+                return Ok(outcome);
+            }
+            if self.runner.load(Ordering::Relaxed) == thread_token() {
+                return Err(Error::new(
+                    error::DEADLOCK,
+                    "a job cannot wait for its own end",
+                ));
+            }
+            if deadline.has_passed() {
+                return Err(Error::new(
+                    error::TIMEDOUT,
+                    "the job was not delivered within the timeout",
+                ));
+            }
+            let word = self.phase.fetch_or(WAITED, Ordering::Relaxed) | WAITED;
+            if word & PHASE != DONE {
+                futex::wait(&self.phase, word, deadline);
+            }
+        }
+    }
+
+    /// A ticket whose job was handed to another worker, after the one that began it went away.
+    pub fn adopt(&self) {
+        self.runner.store(thread_token(), Ordering::Relaxed);
+    }
+}
+
+/// A counted reference to a ticket, without a destructor, so that a [`Job`] can be plain data.
+#[derive(Clone, Copy)]
+pub struct TicketRef(*const Ticket);
+
+// SAFETY: a Ticket may be shared and dropped on any thread.
+unsafe impl Send for TicketRef {}
+
+impl TicketRef {
+    /// Takes over one reference; [`release`](Self::release) gives it back.
+    pub fn new(ticket: Arc<Ticket>) -> TicketRef {
+        TicketRef(Arc::into_raw(ticket))
+    }
+
+    /// Gives back the reference; to be called once, when the job has been delivered, dropped or refused.
+    pub fn release(self) {
+        // SAFETY: `new` took the reference over, and each job's path ends in one release.
+        drop(unsafe { Arc::from_raw(self.0) });
+    }
+}
+
+impl std::ops::Deref for TicketRef {
+    type Target = Ticket;
+    fn deref(&self) -> &Ticket {
+        // SAFETY: the reference is held until `release`, after which the job is not looked at.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Job {
+    /// Hands the outcome to the host and lets go of the job. `current` is cleared by the caller beforehand or after, as its
+    /// bookkeeping needs.
+    pub fn deliver_and_release(&self, outcome: &Outcome) {
+        if let Some(deliver) = self.deliver {
+            deliver.call(self.arg.0, outcome);
+        }
+        self.release(outcome);
+    }
+
+    /// After delivery: the host's argument, then the waiters.
+    pub fn release(&self, outcome: &Outcome) {
+        if let Some(free) = self.arg_free {
+            free.call(self.arg.0);
+        }
+        if let Some(ticket) = self.ticket {
+            ticket.finish(*outcome);
+            ticket.release();
+        }
+    }
+}

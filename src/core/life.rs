@@ -1,0 +1,366 @@
+//! A worker's life: take an order, see to the hooks, run, line up as idle, deliver, wait; and in the end leave.
+//!
+//! The frames of this file lie below every callback of the host, and a runtime may unwind them (see `callback.rs`): what
+//! they hold is plain data.
+
+use super::attachment::{self, Ready};
+use super::cache::State;
+use super::callback::Outcome;
+use super::ended::{Ended, How};
+use super::error;
+use super::handoff::Woken;
+use super::hook::Hook;
+use super::job::{Job, Needs, Order};
+use super::node::{Node, Stage};
+use super::panic::step;
+use super::queue;
+use super::spawn;
+use super::trace;
+use super::worker::CacheRef;
+use crate::sys::clock::{self, Deadline};
+use crate::sys::sync::Ordering;
+use crate::sys::thread;
+use crate::sys::thread_exit::ExitKey;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Tells us of a worker that a runtime ended inside a callback.
+static LOST: ExitKey = ExitKey::new(lost);
+
+unsafe extern "C" fn lost(node: *mut c_void) {
+    // SAFETY: the key holds the worker's own node, which is never freed.
+    super::lost::worker(unsafe { &*node.cast::<Node>() });
+}
+
+/// Where a new thread begins.
+///
+/// # Safety
+/// `node` is a node that `Reserved::start` has prepared, and each is entered once.
+pub unsafe extern "C-unwind" fn entry(node: *mut c_void) {
+    // SAFETY: nodes are never freed.
+    let node: &'static Node = unsafe { &*node.cast::<Node>() };
+    let worker = &node.worker;
+    thread::set_name(&worker.name.get().for_os());
+    worker.make_current();
+    LOST.set(std::ptr::from_ref(node).cast());
+    trace::worker_started(worker);
+    live(node);
+    if worker.is_orphan() {
+        // A fork child's copy of this thread: everything else here is the parent's.
+        LOST.set(std::ptr::null());
+        worker.end_current();
+    }
+}
+
+/// What a worker does after a job.
+enum After {
+    /// It is on the idle list.
+    Listed,
+    /// A queued job is in `node.next`.
+    Next,
+    Leave,
+}
+
+fn live(node: &'static Node) {
+    let mut fresh = true;
+    let mut order = node.handoff.await_order();
+    loop {
+        let after = match order {
+            Order::Job(job) => work(node, job, fresh),
+            Order::Look => look(node),
+            Order::Exit => After::Leave,
+        };
+        fresh = false;
+        if node.worker.is_orphan() {
+            return;
+        }
+        let next = match after {
+            After::Listed => wait(node),
+            After::Next => node.next.take().map(Order::Job),
+            After::Leave => None,
+        };
+        order = match next {
+            Some(order) => order,
+            None => match leave(node) {
+                Some(job) => Order::Job(job),
+                None => return,
+            },
+        };
+    }
+}
+
+/// Runs one job, from its hooks to its delivery.
+fn work(node: &'static Node, job: Job, fresh: bool) -> After {
+    let worker = &node.worker;
+    if let Needs::Leftover { delivered } = job.needs {
+        return clear_up(node, job, delivered);
+    }
+    node.current.set(Some(job));
+    node.stage.set(Stage::Preparing);
+    let ready = attachment::prepare(worker, job.needs, named(&job), Some(&node.usual_jobs));
+    if worker.is_orphan() {
+        return After::Leave;
+    }
+    if ready == Ready::Retire {
+        node.current.set(None);
+        step(|| Ok(queue::bring_back(worker.cache(), job))).ok();
+        return After::Leave;
+    }
+    if let Some(ticket) = job.ticket
+        && !ticket.begin()
+    {
+        // Cancelled while it was on its way: whoever cancelled it delivers.
+        node.current.set(None);
+        ticket.release();
+        return settle(node, false);
+    }
+    node.stage.set(Stage::Working);
+    let outcome = match ready {
+        Ready::Failed(status, code) => Outcome::failed(status, code),
+        _ => run(node, &job),
+    };
+    if worker.is_orphan() {
+        return After::Leave;
+    }
+    let after = settle(node, fresh && ready != Ready::Yes);
+    // From here on a submitter may give this worker its next job; `deliver` itself often does.
+    Node::count(&node.delivered);
+    node.stage.set(Stage::Delivering);
+    if outcome.status != error::OK {
+        tell(outcome.status, worker.failure.take());
+    }
+    job.deliver_and_release(&outcome);
+    node.current.set(None);
+    after
+}
+
+/// A job whose own worker was lost.
+fn clear_up(node: &'static Node, job: Job, delivered: bool) -> After {
+    let outcome = Outcome::failed(error::BROKEN, 0);
+    let after = settle(node, false);
+    node.current.set(Some(job));
+    node.stage.set(Stage::Delivering);
+    job.ticket.inspect(|t| t.adopt());
+    if delivered {
+        job.release(&outcome);
+    } else {
+        Node::count(&node.delivered);
+        tell(
+            error::BROKEN,
+            "the thread that ran the job ended before the job did".into(),
+        );
+        job.deliver_and_release(&outcome);
+    }
+    node.current.set(None);
+    after
+}
+
+/// The hooks that the job names.
+fn named(job: &Job) -> &[Arc<Hook>] {
+    match &job.ticket {
+        Some(ticket) if job.needs == Needs::Named => &ticket.hooks,
+        _ => &[],
+    }
+}
+
+/// The job itself, with the hooks around it.
+#[inline]
+fn run(node: &'static Node, job: &Job) -> Outcome {
+    let worker = &node.worker;
+    match job.needs {
+        Needs::Usual => Node::count(&node.usual_jobs),
+        Needs::Named => attachment::count_named(named(job)),
+        Needs::Nothing | Needs::Leftover { .. } => {}
+    }
+    if worker.brackets.get() != 0
+        && let Err(failed) = attachment::before_job(worker, job.needs, named(job))
+    {
+        return failed;
+    }
+    if !job.name.is_none() {
+        thread::set_name(&job.name.for_os());
+    }
+    trace::begin_job(worker, &job.name);
+    let mut value = std::ptr::null_mut();
+    let code = job.run.call(job.arg.0, &mut value);
+    if worker.is_orphan() {
+        return Outcome::failed(error::FORKED, 0);
+    }
+    trace::end(worker);
+    if !job.name.is_none() {
+        thread::set_name(&worker.name.get().for_os());
+    }
+    if worker.brackets.get() != 0 {
+        let count = worker.attachments.borrow().len();
+        attachment::after_job(worker, count);
+    }
+    Outcome {
+        status: error::OK,
+        code,
+        value,
+    }
+}
+
+/// Keeps the reason of a failed job as this thread's last error, for `deliver` to ask.
+fn tell(status: error::Status, detail: String) {
+    error::keep(error::Error { status, detail });
+}
+
+/// Takes the next queued job, or lines up as idle, or decides to leave; in one go under the lock.
+#[inline]
+fn settle(node: &'static Node, end: bool) -> After {
+    let cache = node.worker.cache();
+    let mut state = cache.lock();
+    if let Some(job) = state.queue.pop() {
+        drop(state);
+        node.next.set(Some(job));
+        return After::Next;
+    }
+    if end || state.closing {
+        return After::Leave;
+    }
+    node.handoff.set_idle();
+    node.lined_up.set(true);
+    state.idle.push(node);
+    After::Listed
+}
+
+/// Told to look at the hooks: exits those that were removed, starts the eager ones.
+fn look(node: &'static Node) -> After {
+    if attachment::drop_removed(&node.worker) {
+        return After::Leave;
+    }
+    attachment::attach_eager(&node.worker, Some(&node.usual_jobs));
+    settle(node, false)
+}
+
+/// Waits, listed as idle, for the next order. None: the worker is off the list, with nothing coming, and leaves.
+fn wait(node: &'static Node) -> Option<Order> {
+    let order = next_order(node);
+    node.lined_up.set(false);
+    order
+}
+
+fn next_order(node: &'static Node) -> Option<Order> {
+    let cache = node.worker.cache();
+    if let Some(order) = node.handoff.try_take() {
+        return Some(order);
+    }
+    if node.worker.checked.get() != cache.hook_generation() {
+        // Hooks changed while this worker was busy. Had it been idle it would have been told; so it goes and looks.
+        return Some(match unlist(node, cache) {
+            true => Order::Look,
+            false => node.handoff.await_order(),
+        });
+    }
+    if let Some(order) = cache
+        .spin
+        .spin(&node.vain_spins, || node.handoff.try_take())
+    {
+        return Some(order);
+    }
+    let idle_since = clock::now_ns();
+    loop {
+        let deadline = Deadline::from_start(idle_since, cache.idle_timeout_ns());
+        match node.handoff.park(deadline) {
+            Woken::Given(order) => return Some(order),
+            Woken::Nudged => {}
+            // Off the list by our own hand, so nothing comes; else somebody took us off it, and something does.
+            Woken::TimedOut if unlist(node, cache) => return None,
+            Woken::TimedOut => return Some(node.handoff.await_order()),
+        }
+    }
+}
+
+/// On the worker, inside `deliver`: takes itself off the idle list for a while. False if it was not on it.
+pub fn step_aside(node: &'static Node) -> bool {
+    node.lined_up.get() && unlist(node, node.worker.cache())
+}
+
+/// After [`step_aside`]: is idle again, or finds its next order at once.
+pub fn line_up_again(node: &'static Node) {
+    let cache = node.worker.cache();
+    let mut state = cache.lock();
+    node.handoff.set_idle();
+    let order = match state.queue.pop() {
+        Some(job) => Order::Job(job),
+        None if state.closing => Order::Exit,
+        None => {
+            state.idle.push(node);
+            return;
+        }
+    };
+    drop(state);
+    node.handoff.give(order);
+}
+
+/// True if the worker took itself off the idle list; else an order is on its way.
+fn unlist(node: &'static Node, cache: CacheRef) -> bool {
+    let mut state = cache.lock();
+    let removed = state.idle.remove(node);
+    drop(state);
+    if removed {
+        node.handoff.set_running();
+    }
+    removed
+}
+
+/// Exits the hooks and ends the worker's record. A job that was queued meanwhile keeps it: the last worker must not go
+/// while jobs wait.
+fn leave(node: &'static Node) -> Option<Job> {
+    let worker = &node.worker;
+    attachment::detach_all(worker);
+    if worker.is_orphan() {
+        return None;
+    }
+    let cache = worker.cache();
+    super::ended::reap_what_is_over(&cache);
+    trace::worker_ended(worker);
+    let must_end = !worker.retired.borrow().is_empty();
+    if let Ok(Some(job)) = step(|| Ok(sign_off(node, cache, must_end))) {
+        return Some(job);
+    }
+    // Nobody finds this thread any more; the node is given back last.
+    worker.end_current();
+    LOST.set(std::ptr::null());
+    node.give_back();
+    super::shutdown::after_a_worker(cache);
+    cache.release();
+    None
+}
+
+/// The last look at the state: either there is a job after all, or the worker is taken off every list.
+fn sign_off(node: &'static Node, cache: CacheRef, must_end: bool) -> Option<Job> {
+    let mut state = cache.lock();
+    if !must_end && let Some(job) = state.queue.pop() {
+        return Some(job);
+    }
+    state.counts.exited += 1;
+    strike_off(node, &mut state);
+    // A worker that had to end although jobs wait sends another in its place.
+    queue::dispatch(&cache, state);
+    None
+}
+
+/// Takes the worker off every list, under the lock, and its thread onto the list of those to be joined.
+pub fn strike_off(node: &'static Node, state: &mut State) {
+    let worker = &node.worker;
+    let cache = worker.cache();
+    spawn::forget(state, node);
+    state.counts.workers -= 1;
+    state.counts.delivered += node.delivered.load(Ordering::Relaxed);
+    let how = match cache.options.spawner {
+        None => Some(How::Own(thread::current())),
+        Some(spawner) => spawner
+            .join
+            .map(|_| How::Host(node.host_handle.get_mut(state).take())),
+    };
+    if let Some(how) = how {
+        state.ended.push(Ended {
+            worker_id: worker.id.get(),
+            how,
+            retired: worker.retired.take(),
+        });
+    }
+    cache.note_change(state);
+}

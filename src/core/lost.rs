@@ -1,0 +1,87 @@
+//! Workers that a runtime ended inside a callback, with `pthread_exit` (CPython does so up to 3.13, when a thread asks for the
+//! interpreter while that is being finalised). Nothing of the host is called for them; what they held is accounted for, and
+//! a job that they did not get to deliver is delivered by another worker.
+
+use super::hook::Left;
+use super::job::{Job, Needs, Order};
+use super::life;
+use super::node::{Node, Stage};
+use super::queue;
+use super::worker::Worker;
+
+/// On the thread that ends: its worker did not leave by itself.
+pub fn worker(node: &'static Node) {
+    let worker = &node.worker;
+    worker.end_current();
+    if worker.is_orphan() {
+        return;
+    }
+    let cache = worker.cache();
+    let listed = cache.lock().idle.remove(node);
+    let given = match node.lined_up.get() && !listed {
+        // Somebody took us off the list, so an order is on its way, and is not to be lost.
+        true => Some(node.handoff.await_order()),
+        false => {
+            node.handoff.set_running();
+            None
+        }
+    };
+    forget_hooks(worker);
+    let mut state = cache.lock();
+    for job in [given.and_then(job_in), node.next.take()]
+        .into_iter()
+        .flatten()
+    {
+        state.queue.push_front(job);
+    }
+    if let Some(left) = node
+        .current
+        .take()
+        .and_then(|j| left_of(j, node.stage.get()))
+    {
+        state.queue.push_front(left);
+    }
+    state.counts.lost += 1;
+    life::strike_off(node, &mut state);
+    queue::dispatch(&cache, state);
+    node.give_back();
+    super::shutdown::after_a_worker(cache);
+    cache.release();
+}
+
+fn job_in(order: Order) -> Option<Job> {
+    match order {
+        Order::Job(job) => Some(job),
+        Order::Look | Order::Exit => None,
+    }
+}
+
+/// What is left to do for a job whose worker went away.
+fn left_of(job: Job, stage: Stage) -> Option<Job> {
+    if stage == Stage::Preparing
+        && let Some(ticket) = job.ticket
+        && !ticket.begin()
+    {
+        // Cancelled meanwhile: whoever cancelled it delivers.
+        ticket.release();
+        return None;
+    }
+    let delivered = stage == Stage::Delivering;
+    Some(Job {
+        needs: Needs::Leftover { delivered },
+        ..job
+    })
+}
+
+/// The thread is not attached anywhere any more, though nothing was called. Whoever waits for the removal of one of its
+/// hooks frees that one's user data.
+pub fn forget_hooks(worker: &Worker) {
+    let cache = worker.cache();
+    let attachments = worker.attachments.take();
+    let starting = worker.starting.take();
+    let mut state = cache.lock();
+    for hook in attachments.iter().map(|a| &a.hook).chain(&starting) {
+        hook.left(&mut state, worker.id.get(), Left::Lost);
+    }
+    cache.note_change(&mut state);
+}

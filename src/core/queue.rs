@@ -1,0 +1,144 @@
+//! Jobs that wait for a worker: in a bounded cache, and those that a worker could not keep.
+//!
+//! A cancelled job is delivered at once by whoever cancelled it; its entry stays as an empty shell until a worker comes to
+//! it, or until shells are half of the queue and are swept out.
+
+use super::cache::State;
+use super::callback::Outcome;
+use super::error;
+use super::job::{Job, Needs, Order, Place, Ticket};
+use super::spawn;
+use super::worker::CacheRef;
+use crate::sys::lock::Guard;
+use std::collections::VecDeque;
+
+#[derive(Default)]
+pub struct JobQueue {
+    jobs: VecDeque<Job>,
+    shells: usize,
+}
+
+const SWEEP_FROM: usize = 64;
+
+fn is_live(job: &Job) -> bool {
+    matches!(job.needs, Needs::Leftover { .. }) || job.ticket.is_none_or(|t| t.is_waiting_to_run())
+}
+
+impl JobQueue {
+    /// How many jobs wait.
+    pub fn len(&self) -> usize {
+        self.jobs.len() - self.shells
+    }
+
+    pub fn push(&mut self, job: Job) {
+        self.note_queued(&job);
+        self.jobs.push_back(job);
+    }
+
+    /// A job that comes back from a worker which could not keep it: it was accepted before the others.
+    pub fn push_front(&mut self, job: Job) {
+        self.note_queued(&job);
+        self.jobs.push_front(job);
+    }
+
+    fn note_queued(&mut self, job: &Job) {
+        if let Some(ticket) = job.ticket {
+            *ticket.place.get_mut(self) = Place::Queued;
+        }
+    }
+
+    /// The oldest job. It can still be cancelled until it begins.
+    pub fn pop(&mut self) -> Option<Job> {
+        while let Some(job) = self.jobs.pop_front() {
+            self.forget_place(&job);
+            if is_live(&job) {
+                return Some(job);
+            }
+            if let Some(ticket) = job.ticket {
+                ticket.release();
+            }
+        }
+        None
+    }
+
+    fn forget_place(&mut self, job: &Job) {
+        if let Some(ticket) = job.ticket {
+            let place = std::mem::replace(ticket.place.get_mut(self), Place::Elsewhere);
+            self.shells -= usize::from(place == Place::Shell);
+        }
+    }
+
+    /// The job of this ticket was cancelled; it may be queued here.
+    pub fn note_cancelled(&mut self, ticket: &Ticket) {
+        let place = ticket.place.get_mut(self);
+        if *place != Place::Queued {
+            return;
+        }
+        *place = Place::Shell;
+        self.shells += 1;
+        if self.shells >= SWEEP_FROM && self.shells * 2 >= self.jobs.len() {
+            let (live, shells) = std::mem::take(&mut self.jobs)
+                .into_iter()
+                .partition::<VecDeque<_>, _>(is_live);
+            self.jobs = live;
+            for job in shells {
+                self.forget_place(&job);
+                if let Some(ticket) = job.ticket {
+                    ticket.release();
+                }
+            }
+        }
+    }
+}
+
+/// Brings back a job that a worker was given and cannot keep.
+pub fn bring_back(cache: CacheRef, job: Job) {
+    let mut state = cache.lock();
+    state.queue.push_front(job);
+    dispatch(&cache, state);
+}
+
+/// Sees to it that somebody works through the queue: idle workers first, then new ones as far as the bound allows. If no
+/// thread can be started and none is left, the jobs are delivered here, with SPAWN.
+pub fn dispatch<'a>(cache: &'a CacheRef, mut state: Guard<'a, State>) {
+    let bound = u64::from(cache.options.max_workers);
+    while state.queue.len() > 0 {
+        if let Some(node) = state.idle.pop_newest() {
+            let order = state.queue.pop().map_or(Order::Look, Order::Job);
+            drop(state);
+            node.handoff.give(order);
+        } else if bound == 0 || state.counts.workers < bound {
+            let Some(job) = state.queue.pop() else {
+                return;
+            };
+            let reserved = spawn::reserve(&cache.arc(), &mut state);
+            drop(state);
+            if reserved.start(Order::Job(job)).is_err() {
+                refuse(*cache, job);
+            }
+        } else {
+            return;
+        }
+        state = cache.lock();
+    }
+}
+
+/// No thread could be started for an accepted job: it is delivered here, without having run.
+fn refuse(cache: CacheRef, job: Job) {
+    let mut state = cache.lock();
+    state.counts.delivered += 1;
+    drop(state);
+    if let Needs::Leftover { .. } = job.needs {
+        job.ticket.inspect(|t| t.adopt());
+    } else if let Some(ticket) = job.ticket
+        && !ticket.begin()
+    {
+        cache.lock().counts.delivered -= 1;
+        ticket.release();
+        return;
+    }
+    match job.needs {
+        Needs::Leftover { delivered: true } => job.release(&Outcome::failed(error::BROKEN, 0)),
+        _ => job.deliver_and_release(&Outcome::failed(error::SPAWN, 0)),
+    }
+}

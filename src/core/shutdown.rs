@@ -1,0 +1,164 @@
+//! The end of a cache, and letting its idle workers go before.
+
+use super::cache::Cache;
+use super::callback::Outcome;
+use super::ended;
+use super::error::{self, Error, Result};
+use super::hook::Hook;
+use super::job::{Job, Order};
+use super::node::Node;
+use super::worker::{self, CacheRef};
+use crate::sys::clock::{Deadline, NO_WAIT};
+use std::sync::Arc;
+
+/// Lets the workers go that have been idle for longest, until `keep` are left.
+pub fn trim(cache: &Cache, keep: u32) {
+    let mut state = cache.lock();
+    let mut going: Vec<&'static Node> = Vec::with_capacity(state.idle.len());
+    while state.idle.len() > keep as usize
+        && let Some(node) = state.idle.pop_oldest()
+    {
+        going.push(node);
+    }
+    drop(state);
+    for node in going {
+        node.handoff.give(Order::Exit);
+    }
+}
+
+/// Refuses new jobs from now on; idle workers go.
+fn close(cache: &Cache) {
+    cache.lock().closing = true;
+    trim(cache, 0);
+}
+
+/// Shuts the cache down: see `selv_cache_shutdown`. `remaining` is how many threads are left.
+///
+/// # Errors
+/// UNSUPPORTED (the default cache), DEADLOCK (called on its own worker with a timeout), TIMEDOUT.
+pub fn shutdown(
+    cache: &Cache,
+    cancel_queued: bool,
+    timeout_ns: u64,
+    remaining: &mut u32,
+) -> Result<()> {
+    if cache.is_default {
+        return Err(Error::new(
+            error::UNSUPPORTED,
+            "the default cache belongs to the whole process and is not shut down; selv_cache_trim lets its idle workers go",
+        ));
+    }
+    let waits = timeout_ns != 0 && timeout_ns != NO_WAIT;
+    if waits && worker::is_own_worker(cache) {
+        *remaining = cache.lock().counts.workers as u32;
+        return Err(Error::new(
+            error::DEADLOCK,
+            format!(
+                "cache '{}' was to be shut down by its own worker, which would wait for its own end; with timeout 0 it begins",
+                cache.options.name
+            ),
+        ));
+    }
+    let deadline = Deadline::after(timeout_ns);
+    close(cache);
+    if cancel_queued {
+        cancel_queue(cache);
+    }
+    loop {
+        let state = cache.lock();
+        if state.counts.workers == 0 && state.queue.len() == 0 {
+            drop(state);
+            break;
+        }
+        if deadline.has_passed() {
+            *remaining = (state.counts.workers + ended::unjoined(&state)) as u32;
+            drop(state);
+            return Err(still_running(cache, *remaining));
+        }
+        cache.wait_for_change(state, deadline);
+    }
+    loop {
+        let joined = ended::reap(cache, deadline);
+        let state = cache.lock();
+        let left = ended::unjoined(&state);
+        if left == 0 {
+            *remaining = 0;
+            return Ok(());
+        }
+        if !joined || deadline.has_passed() {
+            *remaining = left as u32;
+            drop(state);
+            return Err(still_running(cache, *remaining));
+        }
+        // Another thread is joining, or the host's spawn function has yet to return.
+        cache.wait_for_change(state, deadline);
+    }
+}
+
+fn still_running(cache: &Cache, remaining: u32) -> Error {
+    Error::new(
+        error::TIMEDOUT,
+        format!(
+            "{remaining} threads of cache '{}' have not ended yet; the shutdown goes on, and calling again waits for it",
+            cache.options.name
+        ),
+    )
+}
+
+/// Delivers every queued job as cancelled, on this thread.
+fn cancel_queue(cache: &Cache) {
+    while let Some(job) = take_queued(cache) {
+        job.deliver_and_release(&Outcome::failed(error::CANCELLED, 0));
+    }
+}
+
+fn take_queued(cache: &Cache) -> Option<Job> {
+    loop {
+        let mut state = cache.lock();
+        let job = state.queue.pop()?;
+        // A job with a handle may be cancelled by its holder at this very moment.
+        if let Some(ticket) = job.ticket
+            && !ticket.cancel()
+        {
+            drop(state);
+            ticket.release();
+            continue;
+        }
+        state.counts.delivered += 1;
+        cache.note_change(&mut state);
+        return Some(job);
+    }
+}
+
+/// The host gave up a handle. With the last one gone nobody can submit: accepted jobs finish, and the workers go.
+pub fn release(cache: Arc<Cache>) {
+    if !cache.release() || cache.is_default {
+        return;
+    }
+    close(&cache);
+    end_hooks(&cache);
+}
+
+/// A worker has signed off.
+pub fn after_a_worker(cache: CacheRef) {
+    if cache.is_abandoned() {
+        end_hooks(&cache);
+    }
+}
+
+/// When an abandoned cache has no worker left, nobody will unregister its hooks for it.
+fn end_hooks(cache: &Cache) {
+    let mut state = cache.lock();
+    if state.counts.workers > 0 || state.counts.entered > 0 {
+        return;
+    }
+    let hooks = std::mem::take(&mut state.hooks);
+    let free: Vec<Arc<Hook>> = hooks
+        .into_iter()
+        .filter(|hook| hook.begin_removal(&mut state) && hook.take_free(&mut state))
+        .collect();
+    drop(state);
+    for hook in free {
+        hook.free_user();
+    }
+}

@@ -1,0 +1,267 @@
+//! Handing jobs to a cache.
+
+use super::cache::{Cache, State};
+use super::callback::{JobFn, Opaque, Outcome};
+use super::error::{self, Error, Result};
+use super::hook::{self, Hook, Phase};
+use super::job::{Job, Needs, Order, Ticket, TicketRef};
+use super::life;
+use super::name::Name;
+use super::node::Node;
+use super::spawn;
+use super::worker;
+use crate::sys::clock::Deadline;
+use std::sync::Arc;
+
+/// What a locked cache can do for the next job at once.
+enum Place {
+    Idle(&'static Node),
+    NewWorker,
+    Queue,
+}
+
+fn place(cache: &Cache, state: &mut State) -> Place {
+    if let Some(node) = state.idle.pop_newest() {
+        return Place::Idle(node);
+    }
+    let bound = cache.options.max_workers;
+    if bound != 0 && state.counts.workers >= u64::from(bound) {
+        return Place::Queue;
+    }
+    Place::NewWorker
+}
+
+/// Hands over one job.
+///
+/// # Errors
+/// CLOSED, SPAWN; then the job stays the caller's.
+#[inline]
+pub fn submit(cache: &Arc<Cache>, job: Job) -> Result<()> {
+    let mut state = cache.lock();
+    cache.check_open(&state)?;
+    state.counts.accepted += 1;
+    match place(cache, &mut state) {
+        Place::Idle(node) => {
+            drop(state);
+            node.handoff.give(Order::Job(job));
+            Ok(())
+        }
+        Place::Queue => {
+            state.queue.push(job);
+            Ok(())
+        }
+        Place::NewWorker => {
+            let reserved = spawn::reserve(cache, &mut state);
+            drop(state);
+            reserved.start(Order::Job(job)).inspect_err(|_| {
+                cache.lock().counts.accepted -= 1;
+            })
+        }
+    }
+}
+
+/// Hands over jobs in order; the number is how many were accepted, from the first on.
+pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
+    let mut accepted = 0;
+    let mut woken: Vec<&'static Node> = Vec::new();
+    while accepted < jobs.len() {
+        let mut state = cache.lock();
+        if let Err(closed) = cache.check_open(&state) {
+            return (accepted, Err(closed));
+        }
+        // Everything that needs no new thread is done in one go under the lock; the wakes come after it.
+        let first = accepted;
+        woken.clear();
+        woken.reserve(state.idle.len().min(jobs.len() - accepted));
+        let mut new_worker = None;
+        while accepted < jobs.len() {
+            state.counts.accepted += 1;
+            match place(cache, &mut state) {
+                Place::Idle(node) => woken.push(node),
+                Place::Queue => state.queue.push(jobs[accepted]),
+                Place::NewWorker => {
+                    new_worker = Some(spawn::reserve(cache, &mut state));
+                    break;
+                }
+            }
+            accepted += 1;
+        }
+        drop(state);
+        // Idle workers were there before any job of this go was queued, so theirs are the first jobs.
+        for (node, job) in woken.iter().zip(&jobs[first..]) {
+            node.handoff.give(Order::Job(*job));
+        }
+        if let Some(reserved) = new_worker {
+            if let Err(error) = reserved.start(Order::Job(jobs[accepted])) {
+                cache.lock().counts.accepted -= 1;
+                return (accepted, Err(error));
+            }
+            accepted += 1;
+        }
+    }
+    (accepted, Ok(()))
+}
+
+/// Checks the hooks that a job names, and keeps them.
+///
+/// # Errors
+/// INVAL (a hook of another cache, two that hold a global interpreter lock), CLOSED, FORKED.
+pub fn named_hooks(cache: &Cache, hooks: Vec<Arc<Hook>>) -> Result<Box<[Arc<Hook>]>> {
+    let refuse = |status, hook: &Hook, why: &str| {
+        Err(Error::new(
+            status,
+            format!("attach names hook '{}', which {why}", hook.name),
+        ))
+    };
+    let mut holder: Option<&Hook> = None;
+    let mut state = cache.lock();
+    for hook in &hooks {
+        if !std::ptr::eq(Arc::as_ptr(&hook.cache), cache) {
+            return refuse(error::INVAL, hook, "belongs to another cache");
+        }
+        match hook.phase(&mut state) {
+            Phase::Active => {}
+            Phase::Forked => return refuse(error::FORKED, hook, "belongs to the parent process"),
+            _ => return refuse(error::CLOSED, hook, "is unregistered"),
+        }
+        if hook.is(hook::HOLDS_GIL) {
+            if let Some(other) = holder.filter(|other| other.id != hook.id) {
+                let why = format!(
+                    "holds a global interpreter lock, as does hook '{}'; one job can hold one",
+                    other.name
+                );
+                return refuse(error::INVAL, hook, &why);
+            }
+            holder = Some(hook);
+        }
+    }
+    drop(state);
+    Ok(hooks.into_boxed_slice())
+}
+
+/// Runs `fn` on a worker and waits for its end. The deadline is for its start.
+///
+/// # Errors
+/// As [`submit`]; TIMEDOUT (it did not start in time and never will), DEADLOCK (called on a worker of the same cache when that
+/// can start no other).
+pub fn run(cache: &Arc<Cache>, run: JobFn, arg: Opaque, timeout_ns: u64) -> Result<Outcome> {
+    let deadline = Deadline::after(timeout_ns);
+    let Some(own) = worker::own_node(cache) else {
+        return run_and_wait(cache, run, arg, deadline);
+    };
+    // Inside `deliver` this worker is listed as idle, and would be given the very job that it then waits for.
+    let aside = life::step_aside(own);
+    let outcome = match would_wait_for_itself(cache) {
+        Some(error) => Err(error),
+        None => run_and_wait(cache, run, arg, deadline),
+    };
+    if aside {
+        life::line_up_again(own);
+    }
+    outcome
+}
+
+fn would_wait_for_itself(cache: &Cache) -> Option<Error> {
+    let state = cache.lock();
+    let bound = u64::from(cache.options.max_workers);
+    let full = bound != 0 && state.counts.workers >= bound && state.idle.len() == 0;
+    full.then(|| {
+        Error::new(
+            error::DEADLOCK,
+            format!(
+                "cache '{}' is at its max_workers of {bound}, and the caller is one of them: it would wait for itself",
+                cache.options.name
+            ),
+        )
+    })
+}
+
+fn run_and_wait(
+    cache: &Arc<Cache>,
+    run: JobFn,
+    arg: Opaque,
+    deadline: Deadline,
+) -> Result<Outcome> {
+    let ticket = Ticket::new(Box::new([]));
+    let reference = TicketRef::new(Arc::clone(&ticket));
+    let job = Job {
+        run,
+        deliver: None,
+        arg,
+        arg_free: None,
+        name: Name::NONE,
+        needs: Needs::Usual,
+        ticket: Some(reference),
+    };
+    if let Err(refused) = submit(cache, job) {
+        reference.release();
+        return Err(refused);
+    }
+    match ticket.wait(deadline) {
+        Err(e) if e.status == error::TIMEDOUT => {
+            if ticket.cancel() {
+                withdraw(cache, &ticket);
+                ticket.finish(Outcome::failed(error::CANCELLED, 0));
+                return Err(Error::new(
+                    error::TIMEDOUT,
+                    "no worker began the function within the timeout; it will not run",
+                ));
+            }
+            // It has begun: its end is waited for.
+            ticket.wait(Deadline::NEVER)
+        }
+        other => other,
+    }
+}
+
+/// After a successful `ticket.cancel()` of a job that nobody delivers: it is accounted for.
+fn withdraw(cache: &Cache, ticket: &Ticket) {
+    let mut state = cache.lock();
+    state.queue.note_cancelled(ticket);
+    state.counts.delivered += 1;
+}
+
+/// Cancels a job that has not begun, and delivers it on this thread as CANCELLED.
+///
+/// # Errors
+/// TOO_LATE.
+pub fn cancel(cache: &Cache, ticket: &Ticket, job: &Delivery) -> Result<()> {
+    if !ticket.cancel() {
+        return Err(Error::new(
+            error::TOO_LATE,
+            "the job has begun, or has been delivered or cancelled already",
+        ));
+    }
+    withdraw(cache, ticket);
+    let outcome = Outcome::failed(error::CANCELLED, 0);
+    job.deliver(&outcome);
+    ticket.finish(outcome);
+    Ok(())
+}
+
+/// What a handle keeps of its job in order to deliver it as cancelled.
+#[derive(Clone, Copy)]
+pub struct Delivery {
+    pub deliver: Option<super::callback::DeliverFn>,
+    pub arg: Opaque,
+    pub arg_free: Option<super::callback::FreeFn>,
+}
+
+impl Delivery {
+    pub fn of(job: &Job) -> Delivery {
+        Delivery {
+            deliver: job.deliver,
+            arg: job.arg,
+            arg_free: job.arg_free,
+        }
+    }
+
+    fn deliver(&self, outcome: &Outcome) {
+        if let Some(deliver) = self.deliver {
+            deliver.call(self.arg.0, outcome);
+        }
+        if let Some(free) = self.arg_free {
+            free.call(self.arg.0);
+        }
+    }
+}

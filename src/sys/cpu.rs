@@ -1,0 +1,16 @@
+//! How many processors this process may run on: spinning for another thread is pointless on one.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+/// The number of processors in this process's affinity mask when first asked; at least 1.
+pub fn count() -> u32 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    match COUNT.load(Relaxed) {
+        0 => {
+            let n = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+            COUNT.store(n, Relaxed);
+            n
+        }
+        n => n,
+    }
+}

@@ -1,0 +1,61 @@
+//! The atomics and cells that the concurrent protocols are written in: the real ones, or loom's under `--cfg loom`, so
+//! that the models run the very code that ships.
+
+#[cfg(not(loom))]
+pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+#[cfg(loom)]
+pub use loom::cell::UnsafeCell;
+
+/// `std`'s cell behind the face of loom's, which checks each access in the models.
+#[cfg(not(loom))]
+pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub const fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+    #[inline]
+    pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        f(self.0.get())
+    }
+    #[inline]
+    pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// A futex for the models: loom has no system calls. Waits may be woken spuriously, never lost; it has no clock, so a
+/// deadline that can pass is a branch that the model explores.
+#[cfg(loom)]
+pub mod model_futex {
+    use super::AtomicU32;
+    use crate::sys::clock::Deadline;
+    use loom::sync::{Condvar, Mutex};
+    use std::sync::Arc;
+
+    loom::lazy_static! {
+        static ref ROOM: Arc<(Mutex<()>, Condvar)> = Arc::new((Mutex::new(()), Condvar::new()));
+    }
+
+    pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool {
+        if !deadline.is_never() {
+            return false;
+        }
+        let mut room = ROOM.0.lock().unwrap();
+        while word.load(super::Ordering::SeqCst) == expected {
+            room = ROOM.1.wait(room).unwrap();
+        }
+        drop(room);
+        true
+    }
+
+    pub fn wake(_word: &AtomicU32, _n: i32) {
+        let _room = ROOM.0.lock().unwrap();
+        ROOM.1.notify_all();
+    }
+}
