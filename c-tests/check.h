@@ -197,6 +197,14 @@ static inline uint64_t check_threads(void) {
   return threads;
 }
 
+/* Those that were there before the test began: its own, and a sanitizer's. Counted once and early, because threads of an earlier
+ * part of the test may still be on their way out when a later part begins. */
+static uint64_t check_threads_at_first;
+__attribute__((constructor)) static void check_count_threads(void) { check_threads_at_first = check_threads(); }
+
+/* Joined or ended, the kernel takes a moment to forget a thread. */
+#define CHECK_THREADS_LEFT(n) CHECK_EVENTUALLY(check_threads() == check_threads_at_first + (n))
+
 /* Names the part of the program that is running, so that the captured output tells how far it came. */
 #define CHECK_RUN(test)        \
   do {                         \

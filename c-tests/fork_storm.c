@@ -46,6 +46,13 @@ static int32_t one(void *arg, void **out_value) {
   return 1;
 }
 
+static int32_t before(void *user, const selv_worker *w, void *slot) {
+  (void)user;
+  (void)w;
+  (void)slot;
+  return 0;
+}
+
 static void in_the_child(void) {
   selv_cache *const caches[2] = {unbounded, bounded};
   selv_cache *fresh = NULL;
@@ -67,6 +74,7 @@ static void in_the_child(void) {
   CHECK_OK(selv_cache_default(&fresh));
   CHECK_OK(selv_cache_run(fresh, one, NULL, SELV_FOREVER, &outcome));
   options.name = "child";
+  options.before_job = before;
   CHECK_OK(selv_hook_register(unbounded, &options, &hook));
   CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, NULL));
 }

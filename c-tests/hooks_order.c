@@ -83,7 +83,7 @@ static int32_t needs_the_hook(void *arg, void **out_value) {
   selv_hook *hook = *(selv_hook **)arg;
   (void)out_value;
   CHECK(selv_hook_is_attached(hook));
-  CHECK(selv_hook_slot(hook) != NULL);
+  CHECK(selv_hook_slot(hook) != NULL && selv_hook_slot(hook) == selv_hook_user(hook)); /* the probe gives itself as slot */
   return 0;
 }
 
@@ -101,6 +101,7 @@ static void a_late_hook_reaches_every_worker_before_its_next_job(void) {
   for (i = 0; i < 5; i++) CHECK_OK(selv_cache_submit(c, &hold, NULL));
   CHECK_WAIT(&busy.entered, 5);
   hook = hook_probe_register(c, &late, 0);
+  CHECK(selv_hook_user(hook) == &late);
   CHECK_EQ_U64(check_tally_get(&late.starts), 0); /* idle workers are left asleep */
   for (i = 0; i < 200; i++) CHECK_OK(selv_start_thread_soon(c, needs_the_hook, NULL, &hook, NULL));
   check_tally_add(&busy.go, 1);

@@ -39,7 +39,6 @@ static selv_hook *register_retiring(selv_cache *c) {
 
 static void detached_means_that_the_thread_has_ended(void) {
   selv_cache *c = probe_cache(0, SELV_FOREVER);
-  uint64_t threads = check_threads();
   selv_hook *hook = register_retiring(c);
   selv_outcome outcome;
   uint32_t attached = 99;
@@ -49,7 +48,7 @@ static void detached_means_that_the_thread_has_ended(void) {
   CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, &attached));
   CHECK_EQ_U64(check_tally_get(&destroyed), 3);
   CHECK_EQ_U64(attached, 0);
-  CHECK_EVENTUALLY(check_threads() == threads);
+  CHECK_THREADS_LEFT(0);
   CHECK_EQ_U64(probe_stats(c).workers, 0);
   selv_hook_release(hook);
   CHECK_OK(selv_cache_run(c, probe_run, &p, SELV_FOREVER, &outcome)); /* and the cache starts afresh */

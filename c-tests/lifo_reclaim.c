@@ -33,13 +33,12 @@ static void the_excess_ages_out_under_a_light_load(void) {
 /* With nothing to do the last one goes too, and the thread really ends; the next job gets a fresh worker. */
 static void an_idle_cache_has_no_threads(void) {
   selv_cache *c = probe_cache(0, 20 * CHECK_MS);
-  uint64_t threads = check_threads();
   selv_outcome outcome;
   probe p;
   probe_init(&p);
   probe_warm(c, 5);
   CHECK_EVENTUALLY(probe_stats(c).workers == 0);
-  CHECK_EVENTUALLY(check_threads() == threads);
+  CHECK_THREADS_LEFT(0);
   CHECK_EQ_U64(probe_stats(c).exited, 5);
   CHECK_OK(selv_cache_run(c, probe_run, &p, SELV_FOREVER, &outcome));
   CHECK_EQ_U64(probe_stats(c).started, 6);

@@ -242,7 +242,6 @@ static int32_t exits_in_fn_with_retire(void *arg, void **out_value) { return exi
 /* A lost thread has ended: a RETIRE hook may let go of it, and must wait until it has. */
 static void with_a_retiring_hook(void) {
   selv_cache *c = probe_cache(0, SELV_FOREVER);
-  uint64_t threads = check_threads();
   selv_hook *hook;
   selv_job_options job;
   hook_probe h;
@@ -253,9 +252,8 @@ static void with_a_retiring_hook(void) {
   job = probe_job(exits_in_fn_with_retire, &p);
   CHECK_STATUS(probe_through(c, &job).status, SELV_E_BROKEN);
   hook_probe_remove(hook, &h);
-  CHECK_OK(selv_cache_trim(c, 0));
-  CHECK_EVENTUALLY(check_threads() == threads);
   end_after_losses(c);
+  CHECK_THREADS_LEFT(0);
 }
 
 int main(void) {

@@ -37,7 +37,6 @@ static void retain_keeps_it(void) {
 }
 
 static void the_last_release_lets_jobs_finish(void) {
-  uint64_t threads = check_threads();
   selv_cache *c = probe_cache(1, SELV_FOREVER);
   selv_job_options hold, job;
   hook_probe h;
@@ -57,7 +56,7 @@ static void the_last_release_lets_jobs_finish(void) {
   check_tally_add(&busy.go, 1);
   CHECK_WAIT(&p.freed, 10);
   CHECK_WAIT(&h.exits, 1);
-  CHECK_EVENTUALLY(check_threads() == threads);
+  CHECK_THREADS_LEFT(0);
   CHECK_EQ_U64(check_tally_get(&h.exits), check_tally_get(&h.starts));
   selv_hook_release(hook);
   CHECK_WAIT(&h.frees, 1);
@@ -76,10 +75,9 @@ static int32_t nothing(void *arg, void **out_value) {
 
 /* The common end of a program's last job: it lets go of the cache on the cache's own worker. */
 static void the_last_release_may_be_on_a_worker(void) {
-  uint64_t threads = check_threads();
   selv_cache *c = probe_cache(0, SELV_FOREVER);
   CHECK_OK(selv_start_thread_soon(c, nothing, release_in_deliver, c, NULL));
-  CHECK_EVENTUALLY(check_threads() == threads);
+  CHECK_THREADS_LEFT(0);
 }
 
 static void an_unused_cache_is_released(void) {

@@ -208,7 +208,6 @@ static selv_status start_detached(void *data, void (*entry)(void *), void *entry
 
 static void join_is_optional(void) {
   selv_cache_options options = SELV_CACHE_OPTIONS_INIT;
-  uint64_t threads = check_threads();
   struct starter s;
   selv_cache *c = NULL;
   memset(&s, 0, sizeof s);
@@ -218,7 +217,7 @@ static void join_is_optional(void) {
   probe_warm(c, 3);
   probe_end(c);
   CHECK_EQ_U64(s.calls, 3);
-  CHECK_EVENTUALLY(check_threads() == threads);
+  CHECK_THREADS_LEFT(0);
 }
 
 int main(void) {

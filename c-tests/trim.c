@@ -3,7 +3,6 @@
 
 static void trim_keeps_as_many_as_told(void) {
   selv_cache *c = probe_cache(0, SELV_FOREVER);
-  uint64_t threads = check_threads();
   probe p;
   selv_job_options hold;
   probe_init(&p);
@@ -12,7 +11,7 @@ static void trim_keeps_as_many_as_told(void) {
   CHECK_EQ_U64(probe_stats(c).workers, 6);
   CHECK_OK(selv_cache_trim(c, 2));
   CHECK_EVENTUALLY(probe_stats(c).workers == 2);
-  CHECK_EVENTUALLY(check_threads() == threads + 2);
+  CHECK_THREADS_LEFT(2);
   hold = probe_job(probe_hold, &p);
   CHECK_OK(selv_cache_submit(c, &hold, NULL));
   CHECK_WAIT(&p.entered, 1);

@@ -7,7 +7,7 @@ use libtest_mimic::{Completion, Failed, Trial};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use support::program::{output_of, WARNINGS};
+use support::program::{WARNINGS, output_of};
 use support::{
     files_with_extension, header, lib_dir, require_library, root, runtimes, stem, summary, tool,
 };
@@ -98,7 +98,9 @@ fn header_drift() -> Result<(), String> {
         .position(|(a, b)| a != b)
         .unwrap_or(usize::MAX)
         .saturating_add(1);
-    Err(format!("include/selvedge.h is not what the sources generate (first difference in line {differs}): run `make header`"))
+    Err(format!(
+        "include/selvedge.h is not what the sources generate (first difference in line {differs}): run `make header`"
+    ))
 }
 
 fn exports() -> Result<BTreeSet<String>, String> {

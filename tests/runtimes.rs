@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use support::program::{self, Program, Variant};
-use support::runtimes::{self, Runtime, KINDS};
+use support::runtimes::{self, KINDS, Runtime};
 use support::{files_with_extension, out_dir, require_library, root, stem, summary};
 
 /// Exit status of a program that found that it cannot run here.
