@@ -443,10 +443,11 @@ static inline PyObject *selv_python_impl_atexit(PyObject *self, PyObject *unused
     /* Python is being ended by a job: its own worker cannot detach before the job ends, the others can. */
     own = 1;
     status = selv_hook_unregister(p->hook, 0, &attached);
+    attached = own;
     if ((long)getpid() == p->process && p->timeout_ns != SELV_NO_WAIT) {
-      selv_hook_stats stats = SELV_HOOK_STATS_INIT;
       selv_python_impl_wait(p, &p->live, own, p->timeout_ns);
-      if (selv_hook_get_stats(p->hook, &stats) == SELV_OK) attached = (uint32_t)stats.attached;
+      /* Not the hook's own number: it falls a moment after on_exit has returned, and who is there has let go of Python. */
+      attached = __atomic_load_n(&p->live, __ATOMIC_SEQ_CST);
     }
   }
   selv_python_impl_close(p);
