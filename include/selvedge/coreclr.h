@@ -51,7 +51,7 @@ extern int setenv(const char *name, const char *value, int overwrite);
 
 /* selv_coreclr_prepare_environment: sets COMPlus_EnableAlternateStackCheck=1 unless that variable has a value.
  * With a JVM in the process, in whatever order the two start, SIGSEGV is handled on an alternate stack; CoreCLR needs to be told
- * to look where it stands, or the first NullReferenceException ends the process with "stack smashing detected".
+ * to look where it stands, or a NullReferenceException may end the process with "stack smashing detected".
  * selv_coreclr_host_start does it by itself; hosts that start .NET in another way call it first.
  *
  * Threads: setenv is not safe against a getenv on another thread: call it before other threads run.
@@ -67,7 +67,7 @@ static inline selv_status selv_coreclr_prepare_environment(void) {
 typedef struct selv_coreclr_host_options {
   uint32_t struct_size;
   uint32_t flags;           /* 0 */
-  const char *runtime_dir;  /* the folder that holds libcoreclr.so and System.Private.CoreLib.dll; required */
+  const char *runtime_dir;  /* absolute path of the folder with libcoreclr.so and System.Private.CoreLib.dll; required */
   const char *assemblies;   /* more assemblies that may be loaded by name: paths of .dll files, ':' between; NULL: none */
   const char *name;         /* of the application domain; NULL: "selvedge" */
   const char *const *keys;  /* further runtime properties, after (and so over) ours; NULL: none. Ours are */

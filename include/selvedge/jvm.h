@@ -186,15 +186,14 @@ static inline int32_t selv_jvm_start_(void *user, const selv_worker *worker, voi
   }
   /* An attached thread has no context class loader, and libraries that ask for it fail far from here. */
   self = SELV_JVM_CALL_(env)->CallStaticObjectMethod(env, s->thread_class, s->current_thread);
-  if (self != NULL) {
+  if (!SELV_JVM_CALL_(env)->ExceptionCheck(env))
     SELV_JVM_CALL_(env)->CallVoidMethod(env, self, s->set_context_class_loader, s->class_loader);
-    SELV_JVM_CALL_(env)->DeleteLocalRef(env, self);
-  }
   if (SELV_JVM_CALL_(env)->ExceptionCheck(env)) {
     selv_jvm_report_(s, env, worker);
     SELV_JVM_CALL_(s->vm)->DetachCurrentThread(s->vm);
     return JNI_ERR;
   }
+  SELV_JVM_CALL_(env)->DeleteLocalRef(env, self);
   *slot = env;
   return 0;
 }
@@ -256,26 +255,34 @@ static inline void selv_jvm_leave_(JavaVM *vm, int attached) {
   if (attached) SELV_JVM_CALL_(vm)->DetachCurrentThread(vm);
 }
 
+/* Runtime.getRuntime().<name>(the Java hook): 1 or 0 as Java answers, 1 for no answer; -1 with an exception pending. */
+static inline int selv_jvm_runtime_(JNIEnv *env, const char *name, const char *signature, jobject java_hook) {
+  jclass type = SELV_JVM_CALL_(env)->FindClass(env, "java/lang/Runtime");
+  jmethodID get, method;
+  jobject runtime;
+  int answer = 1;
+  if (type == NULL) return -1;
+  get = SELV_JVM_CALL_(env)->GetStaticMethodID(env, type, "getRuntime", "()Ljava/lang/Runtime;");
+  method = SELV_JVM_CALL_(env)->GetMethodID(env, type, name, signature);
+  if (SELV_JVM_CALL_(env)->ExceptionCheck(env)) return -1;
+  runtime = SELV_JVM_CALL_(env)->CallStaticObjectMethod(env, type, get);
+  if (SELV_JVM_CALL_(env)->ExceptionCheck(env)) return -1;
+  if (signature[strlen(signature) - 1] == 'Z')
+    answer = SELV_JVM_CALL_(env)->CallBooleanMethod(env, runtime, method, java_hook) == JNI_TRUE;
+  else
+    SELV_JVM_CALL_(env)->CallVoidMethod(env, runtime, method, java_hook);
+  if (SELV_JVM_CALL_(env)->ExceptionCheck(env)) return -1;
+  SELV_JVM_CALL_(env)->DeleteLocalRef(env, runtime);
+  SELV_JVM_CALL_(env)->DeleteLocalRef(env, type);
+  return answer;
+}
+
 /* Takes the Java hook back. 1: it will never run; 0: the JVM has begun to end, so it runs or has run. */
 static inline int selv_jvm_remove_java_hook_(selv_jvm_state_ *s, JNIEnv *env) {
-  int removed = 0;
-  jclass runtime_class = SELV_JVM_CALL_(env)->FindClass(env, "java/lang/Runtime");
-  if (runtime_class != NULL) {
-    jmethodID get = SELV_JVM_CALL_(env)->GetStaticMethodID(env, runtime_class, "getRuntime", "()Ljava/lang/Runtime;");
-    jmethodID take = SELV_JVM_CALL_(env)->GetMethodID(env, runtime_class, "removeShutdownHook", "(Ljava/lang/Thread;)Z");
-    jobject runtime = SELV_JVM_CALL_(env)->CallStaticObjectMethod(env, runtime_class, get);
-    if (runtime != NULL) {
-      removed = SELV_JVM_CALL_(env)->CallBooleanMethod(env, runtime, take, s->java_hook) == JNI_TRUE;
-      SELV_JVM_CALL_(env)->DeleteLocalRef(env, runtime);
-    }
-    SELV_JVM_CALL_(env)->DeleteLocalRef(env, runtime_class);
-  }
+  int answer = selv_jvm_runtime_(env, "removeShutdownHook", "(Ljava/lang/Thread;)Z", s->java_hook);
   /* IllegalStateException: "Shutdown in progress". */
-  if (SELV_JVM_CALL_(env)->ExceptionCheck(env)) {
-    SELV_JVM_CALL_(env)->ExceptionClear(env);
-    removed = 0;
-  }
-  return removed;
+  if (answer < 0) SELV_JVM_CALL_(env)->ExceptionClear(env);
+  return answer > 0;
 }
 
 static inline void selv_jvm_drop_refs_(selv_jvm_state_ *s, JNIEnv *env) {
@@ -387,20 +394,6 @@ static inline jobject selv_jvm_make_java_hook_(JNIEnv *env, selv_jvm_shutdown_ *
   return SELV_JVM_CALL_(env)->ExceptionCheck(env) ? NULL : thread;
 }
 
-/* 0, or -1 with an exception pending: the JVM ends already. */
-static inline int selv_jvm_add_java_hook_(JNIEnv *env, jobject java_hook) {
-  jclass runtime_class = SELV_JVM_CALL_(env)->FindClass(env, "java/lang/Runtime");
-  jmethodID get, add;
-  jobject runtime;
-  if (runtime_class == NULL) return -1;
-  get = SELV_JVM_CALL_(env)->GetStaticMethodID(env, runtime_class, "getRuntime", "()Ljava/lang/Runtime;");
-  add = SELV_JVM_CALL_(env)->GetMethodID(env, runtime_class, "addShutdownHook", "(Ljava/lang/Thread;)V");
-  runtime = SELV_JVM_CALL_(env)->CallStaticObjectMethod(env, runtime_class, get);
-  if (runtime == NULL) return -1;
-  SELV_JVM_CALL_(env)->CallVoidMethod(env, runtime, add, java_hook);
-  return SELV_JVM_CALL_(env)->ExceptionCheck(env) ? -1 : 0;
-}
-
 /* A global reference to `given`, which must be NULL or an instance of `type`. 0, SELV_E_INVAL or SELV_E_NOMEM. */
 static inline selv_status selv_jvm_keep_(JNIEnv *env, jobject given, const char *type, jobject *out) {
   jclass wanted;
@@ -421,7 +414,7 @@ static inline selv_status selv_jvm_prepare_(selv_jvm_state_ *s, JNIEnv *env, con
   if (loader == NULL) {
     jmethodID get = SELV_JVM_CALL_(env)->GetStaticMethodID(env, loader_class, "getSystemClassLoader", "()Ljava/lang/ClassLoader;");
     loader = SELV_JVM_CALL_(env)->CallStaticObjectMethod(env, loader_class, get);
-    if (loader == NULL) return SELV_E_NOMEM;
+    if (SELV_JVM_CALL_(env)->ExceptionCheck(env)) return SELV_E_NOMEM;
   }
   if ((status = selv_jvm_keep_(env, loader, "java/lang/ClassLoader", &s->class_loader)) != SELV_OK) return status;
   if ((thread_class = SELV_JVM_CALL_(env)->FindClass(env, "java/lang/Thread")) == NULL) return SELV_E_NOMEM;
@@ -543,7 +536,8 @@ static inline selv_status selv_jvm_register(selv_cache *cache, JavaVM *vm, const
     free(s);
   } else if (java_hook != NULL) {
     shutdown->hook = selv_hook_retain(*out);
-    if (selv_jvm_add_java_hook_(env, java_hook) != 0) {
+    if (selv_jvm_runtime_(env, "addShutdownHook", "(Ljava/lang/Thread;)V", java_hook) < 0) {
+      /* IllegalStateException: the JVM has begun to end. */
       SELV_JVM_CALL_(env)->ExceptionClear(env);
       /* Begins the removal; whoever detaches last frees `s`. */
       selv_hook_unregister(*out, 0, NULL);
