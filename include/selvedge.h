@@ -23,6 +23,141 @@
 #include <stdint.h>
 
 /**
+ * The call did what it was asked to do.
+ */
+#define SELV_OK 0
+
+/**
+ * The operation was accepted and will complete later.
+ */
+#define SELV_PENDING 1
+
+/**
+ * The lock was acquired, but its last owner ended while holding it.
+ */
+#define SELV_OWNER_DIED 2
+
+/**
+ * An argument has a value that is not allowed.
+ */
+#define SELV_E_INVAL -1
+
+/**
+ * A pointer that must not be NULL is NULL.
+ */
+#define SELV_E_NULL -2
+
+/**
+ * There is not enough memory.
+ */
+#define SELV_E_NOMEM -3
+
+/**
+ * A thread could not be started.
+ */
+#define SELV_E_SPAWN -4
+
+/**
+ * The time given for the call has passed.
+ */
+#define SELV_E_TIMEDOUT -5
+
+/**
+ * The call would have to wait, and was told not to.
+ */
+#define SELV_E_WOULD_BLOCK -6
+
+/**
+ * The operation was cancelled before it took effect.
+ */
+#define SELV_E_CANCELLED -7
+
+/**
+ * The thread or task that was to finish this ended before it did.
+ */
+#define SELV_E_BROKEN -8
+
+/**
+ * The call would wait for itself.
+ */
+#define SELV_E_DEADLOCK -9
+
+/**
+ * The caller does not own what it tried to release.
+ */
+#define SELV_E_NOT_OWNER -10
+
+/**
+ * The handle names something that has ended.
+ */
+#define SELV_E_STALE -11
+
+/**
+ * The object has been closed or shut down.
+ */
+#define SELV_E_CLOSED -12
+
+/**
+ * The object is in use.
+ */
+#define SELV_E_BUSY -13
+
+/**
+ * A count would exceed its limit.
+ */
+#define SELV_E_OVERFLOW -14
+
+/**
+ * The same request is already held or pending.
+ */
+#define SELV_E_DUPLICATE -15
+
+/**
+ * A hook that the job needs failed, so the job did not run.
+ */
+#define SELV_E_HOOK_FAILED -16
+
+/**
+ * The library found a bug in itself; please report it.
+ */
+#define SELV_E_PANIC -17
+
+/**
+ * The call was made from inside itself.
+ */
+#define SELV_E_REENTRANT -18
+
+/**
+ * The call belongs on another thread.
+ */
+#define SELV_E_WRONG_THREAD -19
+
+/**
+ * The object belongs to the parent process.
+ */
+#define SELV_E_FORKED -20
+
+/**
+ * The combination asked for is not supported.
+ */
+#define SELV_E_UNSUPPORTED -21
+
+/**
+ * The state that the lock protected was given up for lost.
+ */
+#define SELV_E_NOT_RECOVERABLE -22
+
+/**
+ * What was to be prevented has already begun or happened.
+ */
+#define SELV_E_TOO_LATE -23
+
+/**
+ * A file could not be opened or written.
+ */
+#define SELV_E_IO -24
+
+/**
  * As a timeout in nanoseconds: wait for as long as it takes.
  */
 #define SELV_FOREVER 18446744073709551615ull
@@ -357,7 +492,7 @@ typedef int32_t (*selv_hook_before_fn)(void *user, const struct selv_worker *w, 
 typedef void (*selv_hook_after_fn)(void *user, const struct selv_worker *w, void *slot);
 
 /**
- * A set of callbacks for `selv_hook_register`. Start from SELV_HOOK_OPTIONS_INIT; at least one callback must be set.
+ * A set of callbacks for `selv_hook_register`, each of which may be NULL. Start from SELV_HOOK_OPTIONS_INIT.
  * They are called with no lock of the library held, and may call any function of it. They must not throw or longjmp; a
  * runtime that ends the thread inside one (`pthread_exit`) is survived, and counted in `threads_lost`.
  */
@@ -423,141 +558,6 @@ typedef struct selv_hook_stats {
    */
   uint64_t lost;
 } selv_hook_stats;
-
-/**
- * The call did what it was asked to do.
- */
-#define SELV_OK 0
-
-/**
- * The operation was accepted and will complete later.
- */
-#define SELV_PENDING 1
-
-/**
- * The lock was acquired, but its last owner ended while holding it.
- */
-#define SELV_OWNER_DIED 2
-
-/**
- * An argument has a value that is not allowed.
- */
-#define SELV_E_INVAL -1
-
-/**
- * A pointer that must not be NULL is NULL.
- */
-#define SELV_E_NULL -2
-
-/**
- * There is not enough memory.
- */
-#define SELV_E_NOMEM -3
-
-/**
- * A thread could not be started.
- */
-#define SELV_E_SPAWN -4
-
-/**
- * The time given for the call has passed.
- */
-#define SELV_E_TIMEDOUT -5
-
-/**
- * The call would have to wait, and was told not to.
- */
-#define SELV_E_WOULD_BLOCK -6
-
-/**
- * The operation was cancelled before it took effect.
- */
-#define SELV_E_CANCELLED -7
-
-/**
- * The thread or task that was to finish this ended before it did.
- */
-#define SELV_E_BROKEN -8
-
-/**
- * The call would wait for itself.
- */
-#define SELV_E_DEADLOCK -9
-
-/**
- * The caller does not own what it tried to release.
- */
-#define SELV_E_NOT_OWNER -10
-
-/**
- * The handle names something that has ended.
- */
-#define SELV_E_STALE -11
-
-/**
- * The object has been closed or shut down.
- */
-#define SELV_E_CLOSED -12
-
-/**
- * The object is in use.
- */
-#define SELV_E_BUSY -13
-
-/**
- * A count would exceed its limit.
- */
-#define SELV_E_OVERFLOW -14
-
-/**
- * The same request is already held or pending.
- */
-#define SELV_E_DUPLICATE -15
-
-/**
- * A hook that the job needs failed, so the job did not run.
- */
-#define SELV_E_HOOK_FAILED -16
-
-/**
- * The library found a bug in itself; please report it.
- */
-#define SELV_E_PANIC -17
-
-/**
- * The call was made from inside itself.
- */
-#define SELV_E_REENTRANT -18
-
-/**
- * The call belongs on another thread.
- */
-#define SELV_E_WRONG_THREAD -19
-
-/**
- * The object belongs to the parent process.
- */
-#define SELV_E_FORKED -20
-
-/**
- * The combination asked for is not supported.
- */
-#define SELV_E_UNSUPPORTED -21
-
-/**
- * The state that the lock protected was given up for lost.
- */
-#define SELV_E_NOT_RECOVERABLE -22
-
-/**
- * What was to be prevented has already begun or happened.
- */
-#define SELV_E_TOO_LATE -23
-
-/**
- * A file could not be opened or written.
- */
-#define SELV_E_IO -24
 
 
 
@@ -816,7 +816,7 @@ void selv_job_release(struct selv_job *j);
  *
  * `out` gets a handle with one reference, NULL on failure. Releasing it does not unregister.
  *
- * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, no callback, LAZY with EAGER, a name that is not UTF-8, `struct_size`,
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, LAZY with EAGER, a name that is not UTF-8, `struct_size`,
  * a second hook that is SELV_HOOK_HOLDS_GIL and not LAZY); SELV_E_UNSUPPORTED (RETIRE on a cache whose own `spawn` comes without
  * `join`; a newer struct); SELV_E_CLOSED.
  *

@@ -52,7 +52,7 @@ pub type selv_hook_before_fn = Option<
 pub type selv_hook_after_fn =
     Option<unsafe extern "C-unwind" fn(user: *mut c_void, w: *const Worker, slot: *mut c_void)>;
 
-/// A set of callbacks for `selv_hook_register`. Start from SELV_HOOK_OPTIONS_INIT; at least one callback must be set.
+/// A set of callbacks for `selv_hook_register`, each of which may be NULL. Start from SELV_HOOK_OPTIONS_INIT.
 /// They are called with no lock of the library held, and may call any function of it. They must not throw or longjmp; a
 /// runtime that ends the thread inside one (`pthread_exit`) is survived, and counted in `threads_lost`.
 #[repr(C)]
@@ -118,6 +118,9 @@ pub unsafe fn selected(
     count: usize,
     what: &str,
 ) -> Result<(Needs, Box<[Arc<Hook>]>)> {
+    if hooks.is_null() && count > 0 {
+        return Err(null(what));
+    }
     if hooks.is_null() {
         return Ok((Needs::Usual, Box::new([])));
     }
@@ -141,7 +144,7 @@ pub unsafe fn selected(
 ///
 /// `out` gets a handle with one reference, NULL on failure. Releasing it does not unregister.
 ///
-/// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, no callback, LAZY with EAGER, a name that is not UTF-8, `struct_size`,
+/// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, LAZY with EAGER, a name that is not UTF-8, `struct_size`,
 /// a second hook that is SELV_HOOK_HOLDS_GIL and not LAZY); SELV_E_UNSUPPORTED (RETIRE on a cache whose own `spawn` comes without
 /// `join`; a newer struct); SELV_E_CLOSED.
 ///

@@ -9,59 +9,59 @@ use std::ffi::{CStr, c_char};
 pub type selv_status = i32;
 
 /// The call did what it was asked to do.
-pub const SELV_OK: selv_status = 0;
+pub const SELV_OK: i32 = 0;
 /// The operation was accepted and will complete later.
-pub const SELV_PENDING: selv_status = 1;
+pub const SELV_PENDING: i32 = 1;
 /// The lock was acquired, but its last owner ended while holding it.
-pub const SELV_OWNER_DIED: selv_status = 2;
+pub const SELV_OWNER_DIED: i32 = 2;
 /// An argument has a value that is not allowed.
-pub const SELV_E_INVAL: selv_status = -1;
+pub const SELV_E_INVAL: i32 = -1;
 /// A pointer that must not be NULL is NULL.
-pub const SELV_E_NULL: selv_status = -2;
+pub const SELV_E_NULL: i32 = -2;
 /// There is not enough memory.
-pub const SELV_E_NOMEM: selv_status = -3;
+pub const SELV_E_NOMEM: i32 = -3;
 /// A thread could not be started.
-pub const SELV_E_SPAWN: selv_status = -4;
+pub const SELV_E_SPAWN: i32 = -4;
 /// The time given for the call has passed.
-pub const SELV_E_TIMEDOUT: selv_status = -5;
+pub const SELV_E_TIMEDOUT: i32 = -5;
 /// The call would have to wait, and was told not to.
-pub const SELV_E_WOULD_BLOCK: selv_status = -6;
+pub const SELV_E_WOULD_BLOCK: i32 = -6;
 /// The operation was cancelled before it took effect.
-pub const SELV_E_CANCELLED: selv_status = -7;
+pub const SELV_E_CANCELLED: i32 = -7;
 /// The thread or task that was to finish this ended before it did.
-pub const SELV_E_BROKEN: selv_status = -8;
+pub const SELV_E_BROKEN: i32 = -8;
 /// The call would wait for itself.
-pub const SELV_E_DEADLOCK: selv_status = -9;
+pub const SELV_E_DEADLOCK: i32 = -9;
 /// The caller does not own what it tried to release.
-pub const SELV_E_NOT_OWNER: selv_status = -10;
+pub const SELV_E_NOT_OWNER: i32 = -10;
 /// The handle names something that has ended.
-pub const SELV_E_STALE: selv_status = -11;
+pub const SELV_E_STALE: i32 = -11;
 /// The object has been closed or shut down.
-pub const SELV_E_CLOSED: selv_status = -12;
+pub const SELV_E_CLOSED: i32 = -12;
 /// The object is in use.
-pub const SELV_E_BUSY: selv_status = -13;
+pub const SELV_E_BUSY: i32 = -13;
 /// A count would exceed its limit.
-pub const SELV_E_OVERFLOW: selv_status = -14;
+pub const SELV_E_OVERFLOW: i32 = -14;
 /// The same request is already held or pending.
-pub const SELV_E_DUPLICATE: selv_status = -15;
+pub const SELV_E_DUPLICATE: i32 = -15;
 /// A hook that the job needs failed, so the job did not run.
-pub const SELV_E_HOOK_FAILED: selv_status = -16;
+pub const SELV_E_HOOK_FAILED: i32 = -16;
 /// The library found a bug in itself; please report it.
-pub const SELV_E_PANIC: selv_status = -17;
+pub const SELV_E_PANIC: i32 = -17;
 /// The call was made from inside itself.
-pub const SELV_E_REENTRANT: selv_status = -18;
+pub const SELV_E_REENTRANT: i32 = -18;
 /// The call belongs on another thread.
-pub const SELV_E_WRONG_THREAD: selv_status = -19;
+pub const SELV_E_WRONG_THREAD: i32 = -19;
 /// The object belongs to the parent process.
-pub const SELV_E_FORKED: selv_status = -20;
+pub const SELV_E_FORKED: i32 = -20;
 /// The combination asked for is not supported.
-pub const SELV_E_UNSUPPORTED: selv_status = -21;
+pub const SELV_E_UNSUPPORTED: i32 = -21;
 /// The state that the lock protected was given up for lost.
-pub const SELV_E_NOT_RECOVERABLE: selv_status = -22;
+pub const SELV_E_NOT_RECOVERABLE: i32 = -22;
 /// What was to be prevented has already begun or happened.
-pub const SELV_E_TOO_LATE: selv_status = -23;
+pub const SELV_E_TOO_LATE: i32 = -23;
 /// A file could not be opened or written.
-pub const SELV_E_IO: selv_status = -24;
+pub const SELV_E_IO: i32 = -24;
 
 /// As a timeout in nanoseconds: wait for as long as it takes.
 pub const SELV_FOREVER: u64 = 0xFFFF_FFFF_FFFF_FFFF;

@@ -69,7 +69,7 @@ fn prepare_slow(
     named: &[Arc<Hook>],
     jobs: Option<&'static AtomicU64>,
 ) -> Ready {
-    if worker.checked.get() != generation && drop_removed(worker) {
+    if worker.checked.get() != generation && drop_removed(worker, &|_| {}) {
         return Ready::Retire;
     }
     match needs {
@@ -265,33 +265,51 @@ pub fn detach_all(worker: &Worker) {
 }
 
 /// Exits the hooks whose removal has begun. True if the thread must end for it; then nothing was exited yet.
-pub fn drop_removed(worker: &Worker) -> bool {
+///
+/// `last` is called, under the lock, in the moment in which the last of them is gone. So a worker that was idle can line up
+/// again in one go with its detaching, and who waits for the removal finds it ready for a job.
+pub fn drop_removed(worker: &Worker, last: &dyn Fn(&mut State)) -> bool {
     loop {
         let found = step(|| {
             let cache = worker.cache();
             let mut state = cache.lock();
-            // Read under the lock that every change of it is made under.
-            let generation = cache.hook_generation();
             let attachments = worker.attachments.borrow();
-            let leaving = |state: &mut State, a: &Attachment| a.hook.phase(state) != Phase::Active;
             if attachments
                 .iter()
-                .any(|a| must_end_for(worker, &a.hook) && leaving(&mut state, a))
+                .any(|a| must_end_for(worker, &a.hook) && is_leaving(&mut state, a))
             {
                 return Ok((None, true));
             }
-            let last = attachments.iter().rposition(|a| leaving(&mut state, a));
-            if last.is_none() {
-                worker.checked.set(generation);
+            let index = attachments.iter().rposition(|a| is_leaving(&mut state, a));
+            if index.is_none() {
+                worker.checked.set(cache.hook_generation());
             }
-            Ok((last, false))
+            Ok((index, false))
         });
         match found {
             Ok((_, true)) => return true,
-            Ok((Some(index), _)) => detach(worker, index),
+            Ok((Some(index), _)) => detach_then(worker, index, |state| {
+                let attachments = worker.attachments.borrow();
+                if !attachments.iter().any(|a| is_leaving(state, a)) {
+                    last(state);
+                }
+            }),
             Ok((None, _)) | Err(_) => return false,
         }
     }
+}
+
+fn is_leaving(state: &mut State, attachment: &Attachment) -> bool {
+    attachment.hook.phase(state) != Phase::Active
+}
+
+/// Whether an EAGER hook waits to be started here.
+pub fn misses_eager(worker: &Worker, state: &State) -> bool {
+    let attachments = worker.attachments.borrow();
+    state
+        .hooks
+        .iter()
+        .any(|h| h.is(hook::EAGER) && !attachments.iter().any(|a| a.hook.id == h.id))
 }
 
 /// Whether the thread is the cache's to end, and this hook's runtime lets go of it only then.
@@ -301,6 +319,10 @@ fn must_end_for(worker: &Worker, hook: &Hook) -> bool {
 
 /// Exits one hook on this thread.
 pub fn detach(worker: &Worker, index: usize) {
+    detach_then(worker, index, |_| {});
+}
+
+fn detach_then(worker: &Worker, index: usize, then: impl FnOnce(&mut State)) {
     let (id, callbacks, slot) = {
         let attachments = worker.attachments.borrow();
         let a = &attachments[index];
@@ -331,6 +353,7 @@ pub fn detach(worker: &Worker, index: usize) {
             return Ok(false);
         }
         hook.left(&mut state, worker.id.get(), Left::Exited);
+        then(&mut state);
         let free = hook.take_free(&mut state);
         cache.note_change(&mut state);
         drop(state);

@@ -261,11 +261,16 @@ impl Cache {
         !deadline.has_passed()
     }
 
-    /// Has every idle worker see to its hooks.
-    pub fn send_idle_to_look(&self, mut state: Guard<'_, State>) {
+    /// Has the idle workers that `which` names see to their hooks.
+    pub fn send_idle_to_look(&self, mut state: Guard<'_, State>, which: impl Fn(u64) -> bool) {
         let mut woken = Vec::with_capacity(state.idle.len());
-        while let Some(node) = state.idle.pop_newest() {
-            woken.push(node);
+        state.idle.for_each(|node| {
+            if which(node.worker.id.get()) {
+                woken.push(node);
+            }
+        });
+        for node in &woken {
+            state.idle.remove(node);
         }
         drop(state);
         // Oldest first, so that they line up again in the order that they had.

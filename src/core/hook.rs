@@ -11,6 +11,7 @@ use super::guarded::Guarded;
 use super::panic::step;
 use crate::sys::fork;
 use crate::sys::sync::AtomicU64;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Id, Ordering::Relaxed};
 
@@ -110,6 +111,12 @@ impl Hook {
 
     pub fn phase(&self, state: &mut State) -> Phase {
         self.guard(state).phase
+    }
+
+    /// The workers that have it started.
+    pub fn attached_ids(&self, state: &mut State) -> HashSet<u64> {
+        let guard = self.guard(state);
+        guard.attached.iter().map(|a| a.worker_id).collect()
     }
 
     /// How many threads have it started, or have yet to end.
@@ -237,7 +244,7 @@ pub enum Left {
 /// Registers a hook set with a cache.
 ///
 /// # Errors
-/// INVAL (unknown flags, nothing to call, LAZY with EAGER, a second hook that holds a global interpreter lock), UNSUPPORTED
+/// INVAL (unknown flags, LAZY with EAGER, a second hook that holds a global interpreter lock), UNSUPPORTED
 /// (RETIRE where threads cannot be joined), CLOSED.
 pub fn register(
     cache: &Arc<Cache>,
@@ -257,16 +264,6 @@ pub fn register(
         return refuse(
             error::INVAL,
             "SELV_HOOK_LAZY and SELV_HOOK_EAGER exclude each other".into(),
-        );
-    }
-    if callbacks.on_start.is_none()
-        && callbacks.on_exit.is_none()
-        && callbacks.before_job.is_none()
-        && callbacks.after_job.is_none()
-    {
-        return refuse(
-            error::INVAL,
-            "none of on_start, on_exit, before_job, after_job is set".into(),
         );
     }
     if flags & RETIRE != 0 && !cache.threads_can_be_joined() {
@@ -312,7 +309,7 @@ pub fn register(
     state.hooks.push(Arc::clone(&hook));
     cache.bump_hook_generation(&mut state);
     if flags & EAGER != 0 {
-        cache.send_idle_to_look(state);
+        cache.send_idle_to_look(state, |_| true);
     }
     Ok(hook)
 }

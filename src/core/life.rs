@@ -21,6 +21,7 @@ use crate::sys::clock::{self, Deadline};
 use crate::sys::sync::Ordering;
 use crate::sys::thread;
 use crate::sys::thread_exit::ExitKey;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ pub unsafe extern "C-unwind" fn entry(node: *mut c_void) {
 }
 
 /// What a worker does after a job.
+#[derive(Clone, Copy)]
 enum After {
     /// It is on the idle list.
     Listed,
@@ -210,9 +212,12 @@ fn tell(status: error::Status, detail: String) {
 #[inline]
 fn settle(node: &'static Node, end: bool) -> After {
     let cache = node.worker.cache();
-    let mut state = cache.lock();
+    settle_under(node, &mut cache.lock(), end)
+}
+
+#[inline]
+fn settle_under(node: &'static Node, state: &mut State, end: bool) -> After {
     if let Some(job) = state.queue.pop() {
-        drop(state);
         node.next.set(Some(job));
         return After::Next;
     }
@@ -227,8 +232,17 @@ fn settle(node: &'static Node, end: bool) -> After {
 
 /// Told to look at the hooks: exits those that were removed, starts the eager ones.
 fn look(node: &'static Node) -> After {
-    if attachment::drop_removed(&node.worker) {
+    let settled = Cell::new(None);
+    let line_up = |state: &mut State| {
+        if !attachment::misses_eager(&node.worker, state) {
+            settled.set(Some(settle_under(node, state, false)));
+        }
+    };
+    if attachment::drop_removed(&node.worker, &line_up) {
         return After::Leave;
+    }
+    if let Some(after) = settled.get() {
+        return after;
     }
     attachment::attach_eager(&node.worker, Some(&node.usual_jobs));
     settle(node, false)

@@ -9,6 +9,7 @@ use super::panic::step;
 use super::worker::Worker;
 use crate::sys::lock::{ForkLock, ForkReset};
 use crate::sys::{clock, fork};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -20,8 +21,9 @@ static ON: AtomicU32 = AtomicU32::new(0);
 const BUFFER: usize = 64 * 1024;
 
 struct Writer {
-    /// Number of this trace in the process: lanes are named once in each.
-    session: u64,
+    /// Each worker's lane: how many of its events have begun and not ended. What began before the trace does not count, and what
+    /// has not ended when it stops is ended there, so that the file balances.
+    lanes: BTreeMap<u64, u32>,
     file: Option<File>,
     path: String,
     buffer: String,
@@ -33,16 +35,14 @@ struct Writer {
 impl ForkReset for Writer {
     // The file, with what the parent has buffered for it, is the parent's.
     fn reset_in_child(&mut self) {
-        let session = self.session;
         std::mem::forget(std::mem::replace(self, Writer::new()));
-        self.session = session;
     }
 }
 
 impl Writer {
     const fn new() -> Writer {
         Writer {
-            session: 0,
+            lanes: BTreeMap::new(),
             file: None,
             path: String::new(),
             buffer: String::new(),
@@ -76,19 +76,34 @@ impl Writer {
         Micros(clock::now_ns().saturating_sub(self.started_ns))
     }
 
-    /// Names the worker's lane, once in each trace.
-    fn lane(&mut self, worker: &Worker) {
-        if worker.lane.replace(self.session) == self.session {
-            return;
-        }
+    /// The worker's lane, which gets its name at the first event.
+    fn lane(&mut self, worker: &Worker) -> &mut u32 {
         let (pid, tid, name) = (std::process::id(), worker.id.get(), worker.name.get());
+        if !self.lanes.contains_key(&tid) {
+            self.event(|b| {
+                let _ = write!(
+                    b,
+                    r#"{{"ph":"M","name":"thread_name","pid":{pid},"tid":{tid},"args":{{"name":{}}}}}"#,
+                    Json(name.as_str())
+                );
+            });
+        }
+        self.lanes.entry(tid).or_default()
+    }
+
+    fn end(&mut self, tid: u64) {
+        let (now, pid) = (self.now(), std::process::id());
         self.event(|b| {
-            let _ = write!(
-                b,
-                r#"{{"ph":"M","name":"thread_name","pid":{pid},"tid":{tid},"args":{{"name":{}}}}}"#,
-                Json(name.as_str())
-            );
+            let _ = write!(b, r#"{{"ph":"E","ts":{now},"pid":{pid},"tid":{tid}}}"#);
         });
+    }
+
+    fn end_all(&mut self) {
+        for (tid, open) in std::mem::take(&mut self.lanes) {
+            for _ in 0..open {
+                self.end(tid);
+            }
+        }
     }
 }
 
@@ -157,7 +172,6 @@ pub fn start(path: &str) -> Result<()> {
     }
     let file = File::create(path).map_err(|e| Error::new(error::IO, format!("{path}: {e}")))?;
     *writer = Writer {
-        session: writer.session + 1,
         file: Some(file),
         path: path.to_owned(),
         buffer: String::with_capacity(2 * BUFFER),
@@ -185,11 +199,10 @@ pub fn stop() -> Result<()> {
         return Err(Error::new(error::CLOSED, "no trace is being written"));
     }
     ON.store(0, Relaxed);
+    writer.end_all();
     writer.buffer.push_str("\n]\n");
     writer.flush();
-    let session = writer.session;
     let ended = std::mem::replace(&mut *writer, Writer::new());
-    writer.session = session;
     drop(writer);
     match ended.failed {
         None => Ok(()),
@@ -197,16 +210,30 @@ pub fn stop() -> Result<()> {
     }
 }
 
+/// Runs one step of the writer, if a trace is still being written.
 #[cold]
-fn record(worker: &Worker, write: impl FnOnce(&mut String, Micros, u32, u64)) {
+fn record(write: impl FnOnce(&mut Writer)) {
     let _ = step(|| {
         let mut writer = WRITER.lock();
         if writer.file.is_some() {
-            writer.lane(worker);
-            let (now, pid, tid) = (writer.now(), std::process::id(), worker.id.get());
-            writer.event(|b| write(b, now, pid, tid));
+            write(&mut writer);
         }
         Ok(())
+    });
+}
+
+/// An event in a worker's lane that lasts until [`end`].
+fn begin_event(worker: &Worker, category: &str, title: &str) {
+    record(|writer| {
+        *writer.lane(worker) += 1;
+        let (now, pid, tid) = (writer.now(), std::process::id(), worker.id.get());
+        writer.event(|b| {
+            let _ = write!(
+                b,
+                r#"{{"ph":"B","cat":"{category}","name":{},"ts":{now},"pid":{pid},"tid":{tid}}}"#,
+                Json(title)
+            );
+        });
     });
 }
 
@@ -220,34 +247,20 @@ pub fn begin(worker: &Worker, kind: Kind, hook_id: u64) {
 
 #[cold]
 fn begin_hook(worker: &Worker, kind: Kind, hook_id: u64) {
-    record(worker, |b, now, pid, tid| {
-        let attachments = worker.attachments.borrow();
-        let starting = worker.starting.borrow();
-        let mut hooks = attachments.iter().map(|a| &a.hook).chain(starting.iter());
-        let name = hooks
-            .find(|h| h.id == hook_id)
-            .map_or("?", |h| h.name.as_str());
-        let what = kind.text();
-        let title = format!("{name}: {what}");
-        let _ = write!(
-            b,
-            r#"{{"ph":"B","cat":"hook","name":{},"ts":{now},"pid":{pid},"tid":{tid}}}"#,
-            Json(&title)
-        );
-    });
+    let attachments = worker.attachments.borrow();
+    let starting = worker.starting.borrow();
+    let mut hooks = attachments.iter().map(|a| &a.hook).chain(starting.iter());
+    let name = hooks
+        .find(|h| h.id == hook_id)
+        .map_or("?", |h| h.name.as_str());
+    begin_event(worker, "hook", &format!("{name}: {}", kind.text()));
 }
 
 #[inline]
 pub fn begin_job(worker: &Worker, name: &Name) {
     if is_on() {
-        record(worker, |b, now, pid, tid| {
-            let name = if name.is_none() { "job" } else { name.as_str() };
-            let _ = write!(
-                b,
-                r#"{{"ph":"B","cat":"job","name":{},"ts":{now},"pid":{pid},"tid":{tid}}}"#,
-                Json(name)
-            );
-        });
+        let title = if name.is_none() { "job" } else { name.as_str() };
+        begin_event(worker, "job", title);
     }
 }
 
@@ -255,19 +268,27 @@ pub fn begin_job(worker: &Worker, name: &Name) {
 #[inline]
 pub fn end(worker: &Worker) {
     if is_on() {
-        record(worker, |b, now, pid, tid| {
-            let _ = write!(b, r#"{{"ph":"E","ts":{now},"pid":{pid},"tid":{tid}}}"#);
+        record(|writer| {
+            let open = writer.lane(worker);
+            if *open > 0 {
+                *open -= 1;
+                writer.end(worker.id.get());
+            }
         });
     }
 }
 
 fn instant(worker: &Worker, what: &str) {
     if is_on() {
-        record(worker, |b, now, pid, tid| {
-            let _ = write!(
-                b,
-                r#"{{"ph":"i","s":"t","cat":"worker","name":"{what}","ts":{now},"pid":{pid},"tid":{tid}}}"#
-            );
+        record(|writer| {
+            writer.lane(worker);
+            let (now, pid, tid) = (writer.now(), std::process::id(), worker.id.get());
+            writer.event(|b| {
+                let _ = write!(
+                    b,
+                    r#"{{"ph":"i","s":"t","cat":"worker","name":"{what}","ts":{now},"pid":{pid},"tid":{tid}}}"#
+                );
+            });
         });
     }
 }

@@ -37,7 +37,8 @@ pub fn unregister(hook: &Hook, timeout_ns: u64, attached: &mut u32) -> Result<()
     if hook.begin_removal(&mut state) {
         state.hooks.retain(|h| h.id != hook.id);
         cache.bump_hook_generation(&mut state);
-        cache.send_idle_to_look(state);
+        let attached = hook.attached_ids(&mut state);
+        cache.send_idle_to_look(state, |id| attached.contains(&id));
     } else {
         drop(state);
     }

@@ -82,8 +82,6 @@ pub struct Worker {
     pub ready: Cell<u64>,
     /// Nested enters.
     pub depth: Cell<u32>,
-    /// The trace in which this thread's lane has its name.
-    pub lane: Cell<u64>,
     /// The node of a cached worker.
     pub node: Cell<Option<&'static Node>>,
     /// This thread's record in another cache.
@@ -111,7 +109,6 @@ impl Worker {
             checked: Cell::new(0),
             ready: Cell::new(0),
             depth: Cell::new(0),
-            lane: Cell::new(0),
             node: Cell::new(None),
             outer: Cell::new(ptr::null()),
         }
@@ -128,7 +125,6 @@ impl Worker {
         self.checked.set(0);
         self.ready.set(0);
         self.depth.set(0);
-        self.lane.set(0);
     }
 
     pub fn cache(&self) -> CacheRef {

@@ -51,9 +51,47 @@ unsafe extern "C-unwind" fn body(start: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// Starts a joinable thread. `stack_size` 0 is the C library's default. Process-directed signals that a main thread
-/// usually handles (HUP INT TERM CHLD ALRM WINCH TSTP) are blocked in it; all others are left as they are, since
-/// runtimes need fault signals, USR2, URG and the real-time ones on every thread.
+/// The signal mask of a worker, given that of the thread that starts it. Process-directed signals that a main thread usually
+/// handles are blocked. Fault signals, USR2, URG and the real-time signals are not, whatever the starting thread does: runtimes
+/// need them on every thread.
+fn worker_mask(starter: &libc::sigset_t) -> libc::sigset_t {
+    const MAIN_THREADS: [i32; 7] = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGTERM,
+        libc::SIGCHLD,
+        libc::SIGALRM,
+        libc::SIGWINCH,
+        libc::SIGTSTP,
+    ];
+    const EVERY_THREADS: [i32; 9] = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGABRT,
+        libc::SIGSYS,
+        libc::SIGUSR2,
+        libc::SIGURG,
+    ];
+    let mut mask = *starter;
+    // SAFETY: a valid set and valid signal numbers.
+    unsafe {
+        for signal in MAIN_THREADS {
+            libc::sigaddset(&mut mask, signal);
+        }
+        for signal in EVERY_THREADS
+            .into_iter()
+            .chain(libc::SIGRTMIN()..=libc::SIGRTMAX())
+        {
+            libc::sigdelset(&mut mask, signal);
+        }
+    }
+    mask
+}
+
+/// Starts a joinable thread. `stack_size` 0 is the C library's default.
 ///
 /// # Errors
 /// The error number of the C library, such as EAGAIN.
@@ -62,7 +100,6 @@ unsafe extern "C-unwind" fn body(start: *mut c_void) -> *mut c_void {
 /// `start` lives until the thread has ended, and its entry may be called with its argument on a new thread.
 pub unsafe fn start(start: *const Start, stack_size: usize) -> Result<Thread, i32> {
     let mut attr = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    let mut blocked = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     // SAFETY: each object is initialised by its own call before it is used; the mask of this thread is put back.
@@ -83,26 +120,20 @@ pub unsafe fn start(start: *const Start, stack_size: usize) -> Result<Thread, i3
                 return Err(r);
             }
         }
-        libc::sigemptyset(blocked.as_mut_ptr());
-        for signal in [
-            libc::SIGHUP,
-            libc::SIGINT,
-            libc::SIGTERM,
-            libc::SIGCHLD,
-            libc::SIGALRM,
-            libc::SIGWINCH,
-            libc::SIGTSTP,
-        ] {
-            libc::sigaddset(blocked.as_mut_ptr(), signal);
-        }
-        libc::pthread_sigmask(libc::SIG_BLOCK, blocked.as_ptr(), before.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), before.as_mut_ptr());
+        let before = before.assume_init();
+        libc::pthread_sigmask(
+            libc::SIG_SETMASK,
+            &worker_mask(&before),
+            std::ptr::null_mut(),
+        );
         let r = ffi::pthread_create(
             thread.as_mut_ptr(),
             attr.as_ptr(),
             body,
             start as *mut c_void,
         );
-        libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
         libc::pthread_attr_destroy(attr.as_mut_ptr());
         match r {
             0 => Ok(Thread(thread.assume_init())),
