@@ -1,5 +1,5 @@
-//! The programs in `c-tests/runtimes/`, each against every runtime of its kind on this machine: `jvm-17.0.12::attach`. A
-//! program that exits with 77 could not run and is told as SKIPPED; so is a kind of which no runtime was found.
+//! The programs in `c-tests/runtimes/`, each against every runtime of its kind on this machine: `jvm-17.0.12::attach`. One
+//! whose name begins with several kinds (`jvm_coreclr_together.c`) runs on each of the first, with one of each other. A program that exits with 77 could not run and is told as SKIPPED; so is a kind of which no runtime was found.
 
 mod support;
 
@@ -33,9 +33,8 @@ fn trials() -> Result<Vec<Trial>, String> {
     let mut trials = Vec::new();
     for source in sources {
         let name = stem(&source);
-        let kind = name.split('_').next().unwrap_or_default().to_owned();
-        let behaviour = name[kind.len()..].trim_start_matches('_').to_owned();
-        if !KINDS.contains(&kind.as_str()) {
+        let kinds: Vec<&str> = name.split('_').map_while(known_kind).collect();
+        let Some((first, further)) = kinds.split_first() else {
             let reason = format!(
                 "{}: its name must begin with one of {KINDS:?}",
                 source.display()
@@ -44,13 +43,29 @@ fn trials() -> Result<Vec<Trial>, String> {
                 Err(reason.into())
             }));
             continue;
-        }
-        for runtime in found.iter().filter(|runtime| runtime.kind == kind) {
-            let (runtime, found, source) = (runtime.clone(), Arc::clone(&found), source.clone());
-            let name = format!("{kind}-{}::{behaviour}", runtime.version);
-            let trial = name.clone();
+        };
+        let behaviour = name
+            .trim_start_matches(*first)
+            .trim_start_matches('_')
+            .to_owned();
+        for runtime in found.iter().filter(|runtime| runtime.kind == *first) {
+            let name = format!("{first}-{}::{behaviour}", runtime.version);
+            let mut hosted = vec![runtime.clone()];
+            hosted.extend(
+                further
+                    .iter()
+                    .filter_map(|kind| found.iter().find(|r| r.kind == *kind).cloned()),
+            );
+            if hosted.len() < kinds.len() {
+                let reason = format!("it needs all of {kinds:?}");
+                trials.push(Trial::ignorable_test(name.clone(), move || {
+                    summary::skip(&name, &reason)
+                }));
+                continue;
+            }
+            let (trial, found, source) = (name.clone(), Arc::clone(&found), source.clone());
             trials.push(Trial::ignorable_test(name, move || {
-                run_one(&trial, &source, &runtime, &found)
+                run_one(&trial, &source, &hosted, &found)
             }));
         }
     }
@@ -65,36 +80,46 @@ fn trials() -> Result<Vec<Trial>, String> {
     Ok(trials)
 }
 
+fn known_kind(word: &str) -> Option<&'static str> {
+    KINDS.into_iter().find(|kind| *kind == word)
+}
+
+/// `hosted`: what the program embeds, the runtime that names the trial first.
 fn run_one(
     name: &str,
     source: &Path,
-    runtime: &Runtime,
+    hosted: &[Runtime],
     found: &[Runtime],
 ) -> Result<Completion, Failed> {
+    let first = &hosted[0];
     let output = Path::new("runtimes")
-        .join(format!("{}-{}", runtime.kind, runtime.version))
+        .join(format!("{}-{}", first.kind, first.version))
         .join(stem(source));
-    let (cflags, ldflags) = (&runtime.cflags, &runtime.ldflags);
+    let cflags: Vec<String> = hosted.iter().flat_map(|r| r.cflags.clone()).collect();
+    let ldflags: Vec<String> = hosted.iter().flat_map(|r| r.ldflags.clone()).collect();
     let exe = Program {
         source,
         variant: Variant::Shared,
-        cflags,
-        ldflags,
+        cflags: &cflags,
+        ldflags: &ldflags,
         output,
     }
     .build()?;
-    let mut env = runtime.env.clone();
-    let mut set = |name: &str, value: &Path| {
-        env.push((name.to_owned(), value.to_string_lossy().into_owned()))
-    };
-    match runtime.kind.as_str() {
-        "python" => set("SELV_PYTHON", Path::new(&runtime.extra)),
-        "jvm" => set("SELV_JAVA_CLASSES", &java_classes(found)?),
-        "coreclr" => {
-            set("SELV_CORECLR_DIR", Path::new(&runtime.extra));
-            set("SELV_CLR_ASSEMBLY", &coreclr_assembly(runtime, found)?);
+    let mut env = Vec::new();
+    for runtime in hosted {
+        env.extend(runtime.env.clone());
+        let mut set = |name: &str, value: &Path| {
+            env.push((name.to_owned(), value.to_string_lossy().into_owned()))
+        };
+        match runtime.kind.as_str() {
+            "python" => set("SELV_PYTHON", Path::new(&runtime.extra)),
+            "jvm" => set("SELV_JAVA_CLASSES", &java_classes(found)?),
+            "coreclr" => {
+                set("SELV_CORECLR_DIR", Path::new(&runtime.extra));
+                set("SELV_CLR_ASSEMBLY", &coreclr_assembly(runtime, found)?);
+            }
+            _ => {}
         }
-        _ => set("SELV_CLR_ASSEMBLY", &mono_assembly(runtime)?),
     }
     let ended = program::run(&exe, &env, program::timeout_of(source)?)?;
     if !ended.timed_out && ended.status.code() == Some(CANNOT_RUN) {
@@ -164,27 +189,20 @@ fn coreclr_assembly(runtime: &Runtime, found: &[Runtime]) -> Result<PathBuf, Str
             reference("System.Private.CoreLib.dll"),
             reference("System.Runtime.dll"),
         ]);
-        assembly(command, "clr", "coreclr-assembly")
+        let sources = files_with_extension(&root().join("c-tests/runtimes/clr"), "cs")?;
+        let first = sources
+            .first()
+            .ok_or("no C# source in c-tests/runtimes/clr")?;
+        let dll = fresh_dir("coreclr-assembly")?
+            .join(stem(first))
+            .with_extension("dll");
+        compile(
+            command
+                .arg(format!("-out:{}", dll.display()))
+                .args(&sources),
+        )?;
+        Ok(dll)
     })
-}
-
-fn mono_assembly(runtime: &Runtime) -> Result<PathBuf, String> {
-    static ASSEMBLY: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    once(&ASSEMBLY, || {
-        let mut command = Command::new(&runtime.extra);
-        command.arg("-target:library");
-        assembly(command, "clr", "mono-assembly")
-    })
-}
-
-fn assembly(mut mcs: Command, sources: &str, folder: &str) -> Result<PathBuf, String> {
-    let sources = files_with_extension(&root().join("c-tests/runtimes").join(sources), "cs")?;
-    let first = sources
-        .first()
-        .ok_or("no C# source in c-tests/runtimes/clr")?;
-    let dll = fresh_dir(folder)?.join(stem(first)).with_extension("dll");
-    compile(mcs.arg(format!("-out:{}", dll.display())).args(&sources))?;
-    Ok(dll)
 }
 
 fn fresh_dir(name: &str) -> Result<PathBuf, String> {
