@@ -1,0 +1,344 @@
+//! Builds the C and C++ peers that are installed, the two programs that attach to real runtimes, and checks that the hand-made
+//! declarations in `src/selv.rs` agree with `include/selvedge.h`. What is not found is left out, with its reason compiled in
+//! so that the report can print it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+#[allow(dead_code)]
+#[path = "src/selv.rs"]
+mod selv;
+
+/// A peer behind `peers/peer.h`.
+struct Native {
+    id: &'static str,
+    file: &'static str,
+    pkg_config: Option<&'static str>,
+    debian: &'static str,
+}
+
+const NATIVE: &[Native] = &[
+    Native {
+        id: "libuv",
+        file: "libuv.c",
+        pkg_config: Some("libuv"),
+        debian: "libuv1-dev",
+    },
+    Native {
+        id: "glib",
+        file: "glib.c",
+        pkg_config: Some("glib-2.0"),
+        debian: "libglib2.0-dev",
+    },
+    Native {
+        id: "onetbb",
+        file: "onetbb.cpp",
+        pkg_config: Some("tbb"),
+        debian: "libtbb-dev",
+    },
+    Native {
+        id: "asio",
+        file: "asio.cpp",
+        pkg_config: None,
+        debian: "libboost-dev",
+    },
+    Native {
+        id: "bs",
+        file: "bs.cpp",
+        pkg_config: None,
+        debian: "",
+    },
+    Native {
+        id: "rvaser",
+        file: "rvaser.cpp",
+        pkg_config: None,
+        debian: "libthread-pool-dev",
+    },
+];
+
+fn main() {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
+    let root = here.parent().expect("benches/ has a parent").to_path_buf();
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
+    for path in ["build.rs", "src/selv.rs", "peers", "attach"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    check_layout(&root, &out);
+    let lib_dir = link_selvedge(&root);
+    native_peers(&here, &root, &out);
+    attach_programs(&here, &root, &out, &lib_dir);
+    println!("cargo:rustc-env=BENCH_ROOT={}", root.display());
+}
+
+/// Has the C compiler compare what `selv.rs` declares with the header.
+fn check_layout(root: &Path, out: &Path) {
+    let header = root.join("include/selvedge.h");
+    println!("cargo:rerun-if-changed={}", header.display());
+    let mut source = String::from("#include <stddef.h>\n#include \"selvedge.h\"\n");
+    let hint = "benches/src/selv.rs is out of date";
+    for layout in selv::LAYOUTS {
+        let (name, size) = (layout.name, layout.size);
+        writeln!(
+            source,
+            "_Static_assert(sizeof({name}) == {size}, \"{hint}: size of {name}\");"
+        )
+        .unwrap();
+        for (field, offset) in layout.fields {
+            let field = field.trim_end_matches('_');
+            writeln!(
+                source,
+                "_Static_assert(offsetof({name}, {field}) == {offset}, \"{hint}: {name}.{field}\");"
+            )
+            .unwrap();
+        }
+    }
+    for (name, value) in [
+        ("SELV_FOREVER", selv::FOREVER),
+        ("SELV_NO_WAIT", selv::NO_WAIT),
+    ] {
+        writeln!(
+            source,
+            "_Static_assert({name} == {value}u, \"{hint}: {name}\");"
+        )
+        .unwrap();
+    }
+    let file = out.join("selv_layout.c");
+    fs::write(&file, source).unwrap();
+    cc::Build::new()
+        .file(&file)
+        .include(root.join("include"))
+        .flag("-std=c11")
+        .warnings(true)
+        .compile("selv_layout");
+}
+
+fn link_selvedge(root: &Path) -> PathBuf {
+    println!("cargo:rerun-if-env-changed=SELVEDGE_LIB_DIR");
+    let dir =
+        env::var_os("SELVEDGE_LIB_DIR").map_or_else(|| root.join("target/release"), PathBuf::from);
+    if !dir.join("libselvedge.so").exists() {
+        panic!(
+            "{} holds no libselvedge.so: run `make lib` first, or set SELVEDGE_LIB_DIR",
+            dir.display()
+        );
+    }
+    println!("cargo:rustc-link-search=native={}", dir.display());
+    println!("cargo:rustc-link-lib=dylib=selvedge");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", dir.display());
+    dir
+}
+
+fn native_peers(here: &Path, root: &Path, out: &Path) {
+    println!("cargo:rerun-if-env-changed=BS_THREAD_POOL_INCLUDE");
+    let bs = env::var_os("BS_THREAD_POOL_INCLUDE").map_or_else(
+        || root.join("target/runtimes/bs-thread-pool"),
+        PathBuf::from,
+    );
+    let mut externs = String::new();
+    let mut table = String::from("pub const NATIVE: &[(&str, Result<&Vtable, &str>)] = &[\n");
+    let mut link_cpp = false;
+    for peer in NATIVE {
+        println!("cargo:rustc-check-cfg=cfg(peer_{})", peer.id);
+        match native_peer(here, &bs, out, peer) {
+            Ok(()) => {
+                link_cpp |= peer.file.ends_with(".cpp");
+                writeln!(externs, "    static bench_peer_{}: Vtable;", peer.id).unwrap();
+                writeln!(
+                    table,
+                    "    ({0:?}, Ok(unsafe {{ &bench_peer_{0} }})),",
+                    peer.id
+                )
+                .unwrap();
+            }
+            Err(reason) => writeln!(table, "    ({:?}, Err({reason:?})),", peer.id).unwrap(),
+        }
+    }
+    if link_cpp {
+        println!("cargo:rustc-link-lib=dylib=stdc++");
+    }
+    table.push_str("];\n");
+    fs::write(
+        out.join("native.rs"),
+        format!("extern \"C\" {{\n{externs}}}\n{table}"),
+    )
+    .unwrap();
+}
+
+fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), String> {
+    let missing = if peer.debian.is_empty() {
+        "BS_thread_pool.hpp not found: set BS_THREAD_POOL_INCLUDE to its folder".to_string()
+    } else {
+        format!("not installed (Debian: {})", peer.debian)
+    };
+    let mut build = cc::Build::new();
+    build
+        .cpp(peer.file.ends_with(".cpp"))
+        .file(here.join("peers").join(peer.file))
+        .include(here.join("peers"))
+        .opt_level(2)
+        .warnings(false)
+        .std(if peer.file.ends_with(".cpp") {
+            "c++17"
+        } else {
+            "c11"
+        });
+    if peer.id == "bs" {
+        println!(
+            "cargo:rerun-if-changed={}",
+            bs.join("BS_thread_pool.hpp").display()
+        );
+        if !bs.join("BS_thread_pool.hpp").exists()
+            && !Path::new("/usr/include/BS_thread_pool.hpp").exists()
+        {
+            return Err(missing);
+        }
+        build.include(bs);
+    }
+    let library = match peer.pkg_config {
+        // Its link flags are printed below, after the object that needs them.
+        Some(name) => Some(
+            pkg_config::Config::new()
+                .cargo_metadata(false)
+                .probe(name)
+                .map_err(|_| missing.clone())?,
+        ),
+        None => None,
+    };
+    if let Some(library) = &library {
+        build.includes(&library.include_paths);
+    }
+    // A trial without Cargo's lines on the output: a failed peer must leave no trace in the link.
+    let trial = out.join("trial");
+    fs::create_dir_all(&trial).unwrap();
+    if peer.debian.is_empty() || peer.pkg_config.is_none() {
+        build
+            .clone()
+            .cargo_output(false)
+            .out_dir(&trial)
+            .try_compile("trial")
+            .map_err(|_| missing)?;
+    }
+    build.compile(&format!("bench_peer_{}", peer.id));
+    if let Some(library) = library {
+        for path in &library.link_paths {
+            println!("cargo:rustc-link-search=native={}", path.display());
+        }
+        for lib in &library.libs {
+            println!("cargo:rustc-link-lib=dylib={lib}");
+        }
+    }
+    Ok(())
+}
+
+/// One line of `target/runtimes/found.tsv`: kind, version, cflags, ldflags, env, extra.
+struct Runtime {
+    kind: String,
+    version: String,
+    cflags: Vec<String>,
+    ldflags: Vec<String>,
+    env: String,
+    extra: String,
+}
+
+fn found_runtimes(root: &Path) -> Vec<Runtime> {
+    let path = root.join("target/runtimes/found.tsv");
+    println!("cargo:rerun-if-changed={}", path.display());
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let words = |s: &str| {
+        s.split_whitespace()
+            .filter(|w| *w != "-")
+            .map(str::to_string)
+            .collect()
+    };
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| {
+            let columns: Vec<&str> = line.split('\t').collect();
+            let [kind, version, cflags, ldflags, env, extra] = columns[..] else {
+                return None;
+            };
+            Some(Runtime {
+                kind: kind.to_string(),
+                version: version.to_string(),
+                cflags: words(cflags),
+                ldflags: words(ldflags),
+                env: env.to_string(),
+                extra: extra.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// The programs under `attach/`, one for the newest runtime of each kind; each is a whole process of its own.
+fn attach_programs(here: &Path, root: &Path, out: &Path, lib_dir: &Path) {
+    let runtimes = found_runtimes(root);
+    let compiler = cc::Build::new().get_compiler();
+    let mut table = String::from("pub const ATTACH: &[(&str, Result<Program, &str>)] = &[\n");
+    for kind in ["jvm", "python"] {
+        let header = root.join(format!("include/selvedge/{kind}.h"));
+        println!("cargo:rerun-if-changed={}", header.display());
+        let version_key = |r: &&Runtime| {
+            r.version
+                .split('.')
+                .map(|p| p.parse::<u64>().unwrap_or(0))
+                .collect::<Vec<_>>()
+        };
+        let Some(runtime) = runtimes
+            .iter()
+            .filter(|r| r.kind == kind)
+            .max_by_key(version_key)
+        else {
+            let reason = "none in target/runtimes/found.tsv: run tools/setup.sh bench and tools/find-runtimes.sh";
+            writeln!(table, "    ({kind:?}, Err({reason:?})),").unwrap();
+            continue;
+        };
+        let program = out.join(format!("attach_{kind}"));
+        let result = Command::new(compiler.path())
+            .args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-o"])
+            .arg(&program)
+            .arg(here.join("attach").join(format!("{kind}.c")))
+            .arg("-I")
+            .arg(root.join("include"))
+            .args(&runtime.cflags)
+            .arg("-L")
+            .arg(lib_dir)
+            .arg(format!("-Wl,-rpath,{}", lib_dir.display()))
+            .arg("-lselvedge")
+            .args(&runtime.ldflags)
+            .arg("-lpthread")
+            .output();
+        match result {
+            Ok(output) if output.status.success() => {
+                let Runtime {
+                    version,
+                    env,
+                    extra,
+                    ..
+                } = runtime;
+                writeln!(
+                    table,
+                    "    ({kind:?}, Ok(Program {{ path: {program:?}, version: {version:?}, env: {env:?}, home: {extra:?} }})),"
+                )
+                .unwrap();
+            }
+            Ok(output) => {
+                for line in String::from_utf8_lossy(&output.stderr).lines().take(20) {
+                    println!("cargo:warning=attach/{kind}.c: {line}");
+                }
+                writeln!(
+                    table,
+                    "    ({kind:?}, Err(\"attach/{kind}.c does not build here\")),"
+                )
+                .unwrap();
+            }
+            Err(error) => panic!(
+                "cannot run the C compiler {}: {error}",
+                compiler.path().display()
+            ),
+        }
+    }
+    table.push_str("];\n");
+    fs::write(out.join("attach.rs"), table).unwrap();
+}

@@ -1,0 +1,299 @@
+//! The results as text: on the terminal while the run goes on, and as Markdown between two marks of docs/benchmarks.md.
+
+use crate::entrants::Entrant;
+use crate::marks::Mark;
+use crate::peers::selvedge;
+use crate::proc::{self, Disturbance};
+use crate::scenarios::{Sample, Scenario};
+use crate::stats::{paired_ratio, summary, Summary};
+use crate::{attach, plot};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+const BEGIN: &str = "<!-- results: written by `make bench`, do not edit below -->";
+const END: &str = "<!-- end of results -->";
+
+pub struct Row {
+    pub id: String,
+    pub label: String,
+    pub samples: Vec<Sample>,
+    /// Why there are no samples.
+    pub absent: Option<String>,
+    failed: bool,
+}
+
+impl Row {
+    pub fn new(entrant: &Entrant) -> Row {
+        Row {
+            id: entrant.id.clone(),
+            label: entrant.label.clone(),
+            samples: Vec::new(),
+            absent: entrant.run.as_ref().err().cloned(),
+            failed: false,
+        }
+    }
+
+    /// A row that broke shows no half of its numbers.
+    pub fn fail(&mut self, message: &str) {
+        self.absent = Some(format!("failed: {message}"));
+        self.samples.clear();
+        self.failed = true;
+    }
+
+    pub fn values(&self) -> Vec<f64> {
+        self.samples.iter().map(|s| s.value).collect()
+    }
+
+    pub fn seconds(&self) -> Vec<f64> {
+        self.samples.iter().filter_map(|s| s.second).collect()
+    }
+
+    pub fn summary(&self) -> Option<Summary> {
+        (!self.samples.is_empty()).then(|| summary(&self.values()))
+    }
+
+    /// Without Markdown.
+    pub fn plain_label(&self) -> String {
+        self.label.replace(['*', '`'], "")
+    }
+
+    pub fn is_own(&self) -> bool {
+        self.label.contains("Selvedge")
+    }
+}
+
+pub struct Table {
+    pub scenario: &'static Scenario,
+    pub rows: Vec<Row>,
+}
+
+impl Table {
+    pub fn row(&self, id: &str) -> Option<&Row> {
+        self.rows.iter().find(|r| r.id == id)
+    }
+
+    pub fn has_failures(&self) -> bool {
+        self.rows.iter().any(|r| r.failed)
+    }
+
+    /// The measured rows, best first.
+    pub fn ranking(&self) -> Vec<(&Row, Summary)> {
+        let mut rows: Vec<_> = self
+            .rows
+            .iter()
+            .filter_map(|r| Some((r, r.summary()?)))
+            .collect();
+        // Rows of one scenario against itself keep the order in which they were thought of.
+        if self.scenario.reference == "selvedge" {
+            rows.sort_by(|a, b| a.1.median.total_cmp(&b.1.median));
+        }
+        rows
+    }
+
+    fn ratio(&self, row: &Row) -> String {
+        self.row(self.scenario.reference)
+            .and_then(|reference| paired_ratio(&row.values(), &reference.values()))
+            .map_or("–".into(), |ratio| format!("{} ×", number(ratio)))
+    }
+
+    fn cells(&self) -> Vec<Vec<String>> {
+        let mut cells = Vec::new();
+        for (row, s) in self.ranking() {
+            let mut line = vec![row.label.clone()];
+            line.extend([s.min, s.median, s.p75].map(number));
+            line.push(self.ratio(row));
+            if !self.scenario.second.is_empty() {
+                let seconds = row.seconds();
+                line.push(if seconds.is_empty() {
+                    "–".into()
+                } else {
+                    number(summary(&seconds).median)
+                });
+            }
+            cells.push(line);
+        }
+        cells
+    }
+
+    fn head(&self) -> Vec<&str> {
+        let reference = self.row(self.scenario.reference).map_or("reference", |r| {
+            if r.id == "selvedge" {
+                "to Selvedge"
+            } else {
+                "ratio"
+            }
+        });
+        let mut head = vec!["", "min", "median", "p75", reference];
+        if !self.scenario.second.is_empty() {
+            head.push(self.scenario.second);
+        }
+        head
+    }
+
+    fn absent(&self) -> impl Iterator<Item = (&Row, &String)> {
+        self.rows
+            .iter()
+            .filter_map(|r| Some((r, r.absent.as_ref()?)))
+    }
+}
+
+/// What the whole run was like.
+pub struct Run {
+    pub rounds: u32,
+    pub quick: bool,
+    pub load_before: String,
+    pub disturbance: Disturbance,
+}
+
+/// Three significant digits, thousands apart.
+pub fn number(value: f64) -> String {
+    if value.abs() >= 1000.0 {
+        let digits = format!("{:.0}", value.abs());
+        let mut text = String::new();
+        for (position, digit) in digits.chars().enumerate() {
+            if position > 0 && (digits.len() - position) % 3 == 0 {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        return if value < 0.0 {
+            format!("-{text}")
+        } else {
+            text
+        };
+    }
+    match value.abs() {
+        v if v >= 100.0 || v == v.trunc() => format!("{value:.0}"),
+        v if v >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+pub fn terminal(table: &Table) -> String {
+    let mut text = format!("\n{} ({})\n", table.scenario.title, table.scenario.unit);
+    let mut lines = vec![table
+        .head()
+        .into_iter()
+        .map(str::to_string)
+        .collect::<Vec<_>>()];
+    lines.extend(table.cells());
+    for line in lines {
+        for (column, cell) in line.iter().enumerate() {
+            let cell = cell.replace(['*', '`'], "");
+            if column == 0 {
+                write!(text, "  {cell:<44}").unwrap();
+            } else {
+                write!(text, "{cell:>17}").unwrap();
+            }
+        }
+        text.push('\n');
+    }
+    for (row, reason) in table.absent() {
+        writeln!(text, "  {}: {reason}", row.plain_label()).unwrap();
+    }
+    text
+}
+
+pub fn marks(marks: &[Mark]) -> String {
+    let mut text = String::from("Marks\n");
+    for mark in marks {
+        let verdict = if mark.passed { "pass" } else { "LOSE" };
+        writeln!(text, "  {verdict}  {}: {}", mark.what, mark.seen).unwrap();
+    }
+    text
+}
+
+pub fn run(run: &Run) -> String {
+    format!(
+        "{} rounds in {:.0} s; other processes used {:.0} % of the CPUs, the host took {:.0} %; load {} before the run",
+        run.rounds,
+        run.disturbance.seconds,
+        run.disturbance.others * 100.0,
+        run.disturbance.stolen * 100.0,
+        run.load_before,
+    )
+}
+
+fn markdown(tables: &[Table], marks: &[Mark], run: &Run) -> String {
+    let mut text = String::new();
+    let versions = attach::versions();
+    writeln!(text, "| | |\n|---|---|").unwrap();
+    writeln!(text, "| Date | {} |", proc::today()).unwrap();
+    writeln!(text, "| Machine | {} |", proc::machine()).unwrap();
+    writeln!(
+        text,
+        "| Selvedge | {}{} |",
+        selvedge::version(),
+        if versions.is_empty() {
+            String::new()
+        } else {
+            format!("; with {}", versions.join(", "))
+        }
+    )
+    .unwrap();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    writeln!(
+        text,
+        "| Command | `cargo run --release -p selvedge-benches -- {}` |",
+        arguments.join(" ")
+    )
+    .unwrap();
+    writeln!(text, "| Run | {} |", self::run(run)).unwrap();
+    if run.quick {
+        text.push_str("\n**Small sizes (`--quick`): only good for trying the harness out.**\n");
+    }
+    text.push_str("\n### Marks\n\n| mark | seen | |\n|---|---|---|\n");
+    for mark in marks {
+        let verdict = if mark.passed { "pass" } else { "**lose**" };
+        writeln!(text, "| {} | {} | {verdict} |", mark.what, mark.seen).unwrap();
+    }
+    for table in tables {
+        write!(text, "\n### {}\n\n", table.scenario.title).unwrap();
+        let head = table.head();
+        writeln!(
+            text,
+            "| row ({}) | {} |",
+            table.scenario.unit,
+            head[1..].join(" | ")
+        )
+        .unwrap();
+        writeln!(text, "|---|{}", "---:|".repeat(head.len() - 1)).unwrap();
+        for line in table.cells() {
+            writeln!(text, "| {} |", line.join(" | ")).unwrap();
+        }
+        let absent: Vec<_> = table.absent().collect();
+        if !absent.is_empty() {
+            text.push_str("\nLeft out: ");
+            let reasons: Vec<String> = absent
+                .iter()
+                .map(|(row, reason)| format!("{} ({reason})", row.plain_label()))
+                .collect();
+            writeln!(text, "{}.", reasons.join("; ")).unwrap();
+        }
+    }
+    text
+}
+
+/// Puts the tables into the file between the two marks, and draws the plot beside it.
+pub fn write(folder: &Path, tables: &[Table], marks: &[Mark], run: &Run) -> Result<(), String> {
+    let path = folder.join("benchmarks.md");
+    let old = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
+        return Err(format!(
+            "{} lacks the lines {BEGIN:?} and {END:?}",
+            path.display()
+        ));
+    };
+    let new = format!(
+        "{}{BEGIN}\n\n{}\n{}",
+        &old[..begin],
+        markdown(tables, marks, run),
+        &old[end..]
+    );
+    fs::write(&path, new).map_err(|e| format!("{}: {e}", path.display()))?;
+    let picture = folder.join("benchmarks.svg");
+    plot::draw(&picture, tables).map_err(|e| format!("{}: {e}", picture.display()))?;
+    println!("wrote {} and {}", path.display(), picture.display());
+    Ok(())
+}
