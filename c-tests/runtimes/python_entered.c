@@ -105,6 +105,30 @@ static void *with_a_state_of_its_own(void *arg) {
   return NULL;
 }
 
+/* Exit callbacks run here, inside a part, take the hook away and must leave the state that runs them. */
+static void *runs_the_exit_callbacks(void *arg) {
+  int finalize = *(int *)arg;
+  CHECK_OK(selv_thread_enter(c, NULL, 0));
+  CHECK_OK(selv_python_begin(hook));
+  CHECK_OK(selv_python_begin(hook));
+  if (finalize) {
+    PY_FINALIZE();
+    CHECK_STATUS(selv_python_end(hook), SELV_E_WRONG_THREAD);
+  } else {
+    PY_RUN("import atexit; atexit._run_exitfuncs()");
+    CHECK(selv_hook_slot(hook) == NULL);
+    CHECK_EQ_U64(hook_probe_stats(hook).attached, 0);
+    CHECK_EQ_U64(PY_LONG("5"), 5);
+    CHECK_OK(selv_python_end(hook));
+    CHECK_EQ_U64(PY_LONG("6"), 6); /* the outer part goes on */
+    CHECK_OK(selv_python_end(hook));
+    CHECK(PyGILState_GetThisThreadState() == NULL);
+    CHECK_STATUS(selv_python_end(hook), SELV_E_WRONG_THREAD);
+  }
+  CHECK_OK(selv_thread_leave(c));
+  return NULL;
+}
+
 /* The state was the host's and the host took it back too early: said, not followed. */
 static void *with_a_state_that_goes(void *arg) {
   PyGILState_STATE gil = PyGILState_Ensure();
@@ -118,16 +142,31 @@ static void *with_a_state_that_goes(void *arg) {
 
 static void on_a_thread(void *(*body)(void *)) {
   pthread_t thread;
+  int finalize = 0;
   open_python();
   Py_BEGIN_ALLOW_THREADS
-  CHECK(pthread_create(&thread, NULL, body, NULL) == 0);
+  CHECK(pthread_create(&thread, NULL, body, &finalize) == 0);
   CHECK(pthread_join(thread, NULL) == 0);
   Py_END_ALLOW_THREADS
   close_python();
 }
 
+#if PY_VERSION_HEX >= 0x030D0000 /* before, Py_FinalizeEx off the main thread waits for the main thread for ever */
+static void a_thread_ends_python(void) {
+  pthread_t thread;
+  int finalize = 1;
+  open_python();
+  (void)PyEval_SaveThread();
+  CHECK(pthread_create(&thread, NULL, runs_the_exit_callbacks, &finalize) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK_EQ_U64(hook_probe_stats(hook).starts, hook_probe_stats(hook).exits);
+  py_end_cache(c, hook);
+}
+#endif
+
 static void a_thread_without_a_state(void) { on_a_thread(without_a_state); }
 static void a_thread_with_a_state(void) { on_a_thread(with_a_state_of_its_own); }
+static void a_thread_runs_the_exit_callbacks(void) { on_a_thread(runs_the_exit_callbacks); }
 static void a_thread_whose_state_goes(void) { on_a_thread(with_a_state_that_goes); }
 
 /* Two hooks of one interpreter share the worker's state; the one that made it may go first. */
@@ -156,6 +195,10 @@ int main(void) {
   CHECK_RUN(a_thread_without_a_state);
   CHECK_RUN(a_thread_with_a_state);
   CHECK_RUN(a_thread_whose_state_goes);
+  CHECK_RUN(a_thread_runs_the_exit_callbacks);
+#if PY_VERSION_HEX >= 0x030D0000
+  CHECK_RUN(a_thread_ends_python);
+#endif
   CHECK_RUN(two_hooks_share_a_state);
   return 0;
 }

@@ -39,6 +39,45 @@ static void busy_in_c_past_the_timeout(void) {
   py_end_cache(c, hook);
 }
 
+/* Called when Python takes its modules apart, long after the exit callbacks, holding the GIL: the worker that was left behind
+ * ends its job and loses its hook now, and must not so much as ask for the GIL. */
+typedef struct witness {
+  selv_cache *c;
+  selv_hook *hook;
+  py_held held;
+} witness;
+static int witnessed = 0;
+
+static void let_the_worker_go(PyObject *capsule) {
+  witness *w = (witness *)PyCapsule_GetPointer(capsule, NULL);
+  check_tally_add(&w->held.p.go, 1);
+  CHECK_WAIT(&w->held.p.delivered, 1);
+  CHECK_STATUS(w->held.part.began, SELV_E_CLOSED);
+  CHECK_EVENTUALLY(hook_probe_stats(w->hook).attached == 0);
+  witnessed = 1;
+}
+
+static void while_python_is_taken_apart(void) {
+  witness w;
+  PyThreadState *main_state;
+  PyObject *capsule;
+  w.c = probe_cache(0, 0);
+  Py_InitializeEx(0);
+  w.hook = py_register(w.c, 0, SELV_NO_WAIT);
+  main_state = PyEval_SaveThread();
+  py_held_start(w.c, w.hook, &w.held);
+  CHECK_WAIT(&w.held.p.entered, 1);
+  PyEval_RestoreThread(main_state);
+  capsule = PyCapsule_New(&w, NULL, let_the_worker_go);
+  CHECK(capsule != NULL);
+  CHECK(PyDict_SetItemString(PyModule_GetDict(PyImport_AddModule("__main__")), "witness", capsule) == 0);
+  Py_DECREF(capsule);
+  PY_FINALIZE();
+  CHECK(witnessed);
+  CHECK_EQ_U64(probe_stats(w.c).threads_lost, 0);
+  py_end_cache(w.c, w.hook);
+}
+
 static void while_attaching(void) {
   selv_cache *c = probe_cache(0, 0);
   selv_hook *hook;
@@ -144,6 +183,7 @@ static void inside_python_past_the_timeout(void) {
 
 int main(void) {
   CHECK_RUN(busy_in_c_past_the_timeout);
+  CHECK_RUN(while_python_is_taken_apart);
   CHECK_RUN(while_attaching);
   CHECK_RUN(while_beginning_a_part);
   CHECK_RUN(inside_python_past_the_timeout);

@@ -212,17 +212,30 @@ static inline long selv_python_impl_uses_add(long change) {
   return uses;
 }
 
-/* Whether a hook made this thread's current state. Keeps a pending exception. */
-static inline int selv_python_impl_is_made(void) {
+/* What this thread's current state has under `name`, 0 if nothing. Keeps a pending exception. */
+static inline long selv_python_impl_note_named(const char *name) {
   PyObject *type, *value, *traceback, *key;
-  long uses;
+  long number;
   PyErr_Fetch(&type, &value, &traceback);
-  key = PyUnicode_FromString("selvedge.uses");
-  uses = selv_python_impl_note_get(key);
+  key = PyUnicode_FromString(name);
+  number = selv_python_impl_note_get(key);
   Py_XDECREF(key);
   PyErr_Clear();
   PyErr_Restore(type, value, traceback);
-  return (uses & SELV_PYTHON_IMPL_MADE) != 0;
+  return number;
+}
+
+static inline int selv_python_impl_is_made(void) {
+  return (selv_python_impl_note_named("selvedge.uses") & SELV_PYTHON_IMPL_MADE) != 0;
+}
+
+/* Exit callbacks run inside a part on an entered thread: the hook lets go of the very state that runs them. Pinned, it stays
+ * until the part's end, or until Py_FinalizeEx deletes it. */
+#define SELV_PYTHON_IMPL_PINNED "selvedge.pinned"
+static inline void selv_python_impl_pin(long pinned) {
+  PyObject *key = PyUnicode_FromString(SELV_PYTHON_IMPL_PINNED);
+  if (selv_python_impl_note_set(key, pinned) != 0) PyErr_Clear();
+  Py_XDECREF(key);
 }
 
 /* Parts begun inside a part, of this thread and hook. */
@@ -263,6 +276,22 @@ static inline void selv_python_impl_report(const selv_python_impl *p) {
   PyErr_Clear();
 }
 
+/* Ends the hook's use of this thread's current state. True if the state is gone, and the GIL with it. */
+static inline int selv_python_impl_let_go(const selv_python_impl *p) {
+  PyObject *type, *value, *traceback;
+  long uses;
+  /* A pending exception is the host's where the state is; the dict must be read without one. */
+  PyErr_Fetch(&type, &value, &traceback);
+  uses = selv_python_impl_uses_add(-2);
+  if (uses == -1) PyErr_Clear();
+  PyErr_Restore(type, value, traceback);
+  if (uses != SELV_PYTHON_IMPL_MADE) return 0;
+  selv_python_impl_report(p);
+  PyThreadState_Clear(selv_python_impl_current());
+  PyThreadState_DeleteCurrent();
+  return 1;
+}
+
 /* ---- the GIL, for one Python part ---- */
 
 static inline selv_status selv_python_impl_acquire(selv_python_impl *p, PyThreadState *ts) {
@@ -299,6 +328,21 @@ static inline selv_status selv_python_impl_release(selv_python_impl *p, PyThread
   return SELV_OK;
 }
 
+/* The end of a part whose hook has left this thread inside it. The atexit callable keeps `p` as long as the interpreter. */
+static inline selv_status selv_python_impl_release_pinned(selv_python_impl *p) {
+  long depth;
+  if (selv_python_impl_current() == NULL || selv_python_impl_note_named(SELV_PYTHON_IMPL_PINNED) == 0) return SELV_E_WRONG_THREAD;
+  selv_python_impl_report(p);
+  depth = selv_python_impl_depth(p);
+  if (depth > 0) {
+    if (selv_python_impl_depth_set(p, depth - 1, depth) != 0) PyErr_Clear();
+    return SELV_OK;
+  }
+  selv_python_impl_pin(0);
+  if (!selv_python_impl_let_go(p)) (void)PyEval_SaveThread();
+  return SELV_OK;
+}
+
 /* ---- the hook's callbacks ---- */
 
 /* Both functions are fetched before either is set: with a trace function in place, the second question would be traced. */
@@ -322,22 +366,6 @@ static inline int selv_python_impl_apply_trace(void) {
   Py_XDECREF(functions[1]);
   Py_XDECREF(threading);
   return failed ? -1 : 0;
-}
-
-/* Ends the hook's use of this thread's current state. True if the state is gone, and the GIL with it. */
-static inline int selv_python_impl_let_go(const selv_python_impl *p) {
-  PyObject *type, *value, *traceback;
-  long uses;
-  /* A pending exception is the host's where the state is; the dict must be read without one. */
-  PyErr_Fetch(&type, &value, &traceback);
-  uses = selv_python_impl_uses_add(-2);
-  if (uses == -1) PyErr_Clear();
-  PyErr_Restore(type, value, traceback);
-  if (uses != SELV_PYTHON_IMPL_MADE) return 0;
-  selv_python_impl_report(p);
-  PyThreadState_Clear(selv_python_impl_current());
-  PyThreadState_DeleteCurrent();
-  return 1;
 }
 
 static inline int32_t selv_python_impl_on_start(void *user, const selv_worker *w, void **slot) {
@@ -435,8 +463,10 @@ static inline PyObject *selv_python_impl_atexit(PyObject *self, PyObject *unused
   (void)unused;
   if (p == NULL) return NULL;
   if (p->hook == NULL) Py_RETURN_NONE;
-  /* On a host's entered thread the hook lets go of this very state below, and must not delete it: Py_FinalizeEx runs on it. */
-  if (selv_hook_slot(p->hook) == (void *)selv_python_impl_current() && selv_python_impl_uses_add(2) == -1) PyErr_Clear();
+  if (selv_hook_slot(p->hook) == (void *)selv_python_impl_current() && selv_python_impl_is_made()) {
+    selv_python_impl_pin(1);
+    if (selv_python_impl_uses_add(2) == -1) PyErr_Clear();
+  }
   Py_BEGIN_ALLOW_THREADS
   status = selv_hook_unregister(p->hook, p->timeout_ns == SELV_NO_WAIT ? 0 : p->timeout_ns, &attached);
   if (status == SELV_E_DEADLOCK) {
@@ -691,7 +721,7 @@ static inline selv_status selv_python_end(selv_hook *hook) {
   PyThreadState *ts;
   if (hook == NULL) return SELV_E_NULL;
   ts = (PyThreadState *)selv_hook_slot(hook);
-  if (ts == NULL) return SELV_E_WRONG_THREAD;
+  if (ts == NULL) return selv_python_impl_release_pinned((selv_python_impl *)selv_hook_user(hook));
   return selv_python_impl_release((selv_python_impl *)selv_hook_user(hook), ts, 0);
 }
 
