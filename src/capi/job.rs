@@ -147,20 +147,17 @@ pub unsafe extern "C" fn selv_start_thread_soon(
         let run = fn_.ok_or_else(|| null("fn"))?;
         // SAFETY: as this function's own contract.
         let name = unsafe { text(name, "name") }?;
-        submit::submit(
-            &cache,
-            Job {
-                // SAFETY: the callbacks may run on any thread.
-                run: unsafe { JobFn::new(run) },
-                // SAFETY: as above.
-                deliver: deliver.map(|f| unsafe { DeliverFn::new(f) }),
-                arg: Opaque(arg),
-                arg_free: None,
-                name: name.map_or(Name::NONE, Name::new),
-                needs: Needs::Usual,
-                ticket: None,
-            },
-        )
+        submit::submit(&cache, || Job {
+            // SAFETY: the callbacks may run on any thread.
+            run: unsafe { JobFn::new(run) },
+            // SAFETY: as above.
+            deliver: deliver.map(|f| unsafe { DeliverFn::new(f) }),
+            arg: Opaque(arg),
+            arg_free: None,
+            name: name.map_or(Name::NONE, Name::new),
+            needs: Needs::Usual,
+            ticket: None,
+        })
     })
 }
 
@@ -200,7 +197,7 @@ pub unsafe extern "C" fn selv_cache_submit(
                 generation: fork::generation(),
             })
         });
-        submit::submit(&cache, job).inspect_err(|_| forget(&job))?;
+        submit::submit(&cache, || job).inspect_err(|_| forget(&job))?;
         if let Some(handle) = handle {
             // SAFETY: there is a handle only if `out_job` is writable.
             unsafe { put(out_job, Box::into_raw(handle)) };

@@ -5,7 +5,7 @@
 
 use super::callback::{JoinFn, Opaque, SpawnFn};
 use super::ended::Ended;
-use super::error::{self, Error, Result};
+use super::error::{self, Error};
 use super::hook::Hook;
 use super::idle::IdleList;
 use super::job::Order;
@@ -275,10 +275,11 @@ impl Cache {
         drop(state);
         // Oldest first, so that they line up again in the order that they had.
         for node in woken.into_iter().rev() {
-            node.handoff.give(Order::Look);
+            node.handoff.give(|| Order::Look);
         }
     }
 
+    #[cold]
     pub fn closed_error(&self) -> Error {
         Error::new(
             error::CLOSED,
@@ -309,12 +310,5 @@ impl Cache {
             delivered: state.counts.delivered + by_living,
             queued: state.queue.len() as u64,
         }
-    }
-
-    pub fn check_open(&self, state: &State) -> Result<()> {
-        if state.closing {
-            return Err(self.closed_error());
-        }
-        Ok(())
     }
 }

@@ -86,7 +86,9 @@ pub fn leave(cache: &Cache) -> Result<()> {
 
 fn begin_record(cache: &Arc<Cache>) -> Result<*const Worker> {
     let mut state = cache.lock();
-    cache.check_open(&state)?;
+    if state.closing {
+        return Err(cache.closed_error());
+    }
     state.counts.entered += 1;
     drop(state);
     let record = Box::leak(Box::new(Worker::new(Role::Entered)));

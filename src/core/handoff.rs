@@ -1,4 +1,4 @@
-//! How one worker is handed one order: a futex word and a slot.
+//! How one worker is handed one order: a futex word and two slots.
 //!
 //! ```text
 //!        set_idle          park            give
@@ -9,6 +9,9 @@
 //! only the thread that took it off that list calls `give`, once. The word publishes the slot: `give` swaps in GIVEN with
 //! Release, `take` reads it with Acquire. The swap also tells `give` whether the worker sleeps, so a worker that is
 //! still delivering, or spinning, costs no system call.
+//!
+//! An order is written once, where it is going to be read: copying jobs from hand to hand cost a third of a hop. A worker
+//! that delivers is still reading its last order, hence two slots, in turn.
 
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
@@ -29,14 +32,17 @@ const PUBLISH: Ordering = if cfg!(selv_mutant = "relaxed_give") {
 
 pub struct Handoff<T> {
     word: AtomicU32,
-    slot: UnsafeCell<MaybeUninit<T>>,
+    /// The slot that the next order is for. The worker changes it while it runs; others read it once they have taken the
+    /// worker off the idle list, whose lock orders the two.
+    turn: AtomicU32,
+    slots: [UnsafeCell<MaybeUninit<T>>; 2],
 }
 
-// SAFETY: the slot is written by one thread and then read by one other, in the order that `word` sets.
+// SAFETY: a slot is written by one thread and then read by one other, in the order that `word` sets.
 unsafe impl<T: Copy + Send> Sync for Handoff<T> {}
 
-pub enum Woken<T> {
-    Given(T),
+pub enum Woken<'a, T> {
+    Given(&'a T),
     /// The deadline passed. Something may still be given: whether it will is decided by the idle list.
     TimedOut,
     /// Look at the deadline again.
@@ -47,14 +53,25 @@ impl<T: Copy> Handoff<T> {
     pub fn new() -> Self {
         Handoff {
             word: AtomicU32::new(RUN),
-            slot: UnsafeCell::new(MaybeUninit::uninit()),
+            turn: AtomicU32::new(0),
+            slots: [
+                UnsafeCell::new(MaybeUninit::uninit()),
+                UnsafeCell::new(MaybeUninit::uninit()),
+            ],
         }
     }
 
-    /// Worker, before it lists itself as idle.
+    /// Worker, before it lists itself as idle: the next order goes to the slot that is not being read.
     #[inline]
     pub fn set_idle(&self) {
-        // Relaxed: the list's lock orders this before any `give`.
+        // Relaxed, both: the list's lock orders them before any `give`.
+        self.turn
+            .store(self.turn.load(Ordering::Relaxed) ^ 1, Ordering::Relaxed);
+        self.word.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Worker, which took itself off the list without an order, before it lists itself again.
+    pub fn set_idle_again(&self) {
         self.word.store(IDLE, Ordering::Relaxed);
     }
 
@@ -64,12 +81,17 @@ impl<T: Copy> Handoff<T> {
         self.word.store(RUN, Ordering::Relaxed);
     }
 
-    /// The thread that took the worker off the idle list, or that is about to start it: exactly once for each time.
     #[inline]
-    pub fn give(&self, order: T) {
-        self.slot.with_mut(|slot| {
-            // SAFETY: whoever took the worker off the list is alone with its slot until the swap below.
-            unsafe { (*slot).write(order) };
+    fn slot(&self) -> &UnsafeCell<MaybeUninit<T>> {
+        &self.slots[self.turn.load(Ordering::Relaxed) as usize & 1]
+    }
+
+    /// The thread that took the worker off the idle list, or that is about to start it: exactly once for each time.
+    #[inline(always)]
+    pub fn give(&self, order: impl FnOnce() -> T) {
+        self.slot().with_mut(|slot| {
+            // SAFETY: whoever took the worker off the list is alone with this slot until the swap below.
+            unsafe { (*slot).write(order()) };
         });
         // Release pairs with the Acquire in `try_take`: the order is complete. Acquire is for the worker's own writes.
         if self.word.swap(GIVEN, PUBLISH) == PARKED {
@@ -77,21 +99,42 @@ impl<T: Copy> Handoff<T> {
         }
     }
 
-    /// Worker: what was given, if it was.
+    /// Worker: what was given, if it was. It stays readable until the worker has been given the order after the next.
     #[inline]
-    pub fn try_take(&self) -> Option<T> {
+    pub fn try_take(&self) -> Option<&T> {
         // Acquire pairs with the swap in `give`.
         if self.word.load(Ordering::Acquire) != GIVEN {
             return None;
         }
-        // SAFETY: GIVEN says that the slot was written, and nobody writes it again before we list ourselves again.
-        let order = self.slot.with(|slot| unsafe { (*slot).assume_init() });
         self.set_running();
-        Some(order)
+        Some(self.read())
+    }
+
+    #[inline]
+    fn read(&self) -> &T {
+        self.slot().with(|slot| {
+            // SAFETY: the slot was written before GIVEN, or by this worker; it is written again only after two more turns.
+            unsafe { (*slot).assume_init_ref() }
+        })
+    }
+
+    /// Worker, while it is not listed: an order that it takes for itself, to be read with [`kept`](Self::kept).
+    pub fn keep(&self, order: T) {
+        self.turn
+            .store(self.turn.load(Ordering::Relaxed) ^ 1, Ordering::Relaxed);
+        self.slot().with_mut(|slot| {
+            // SAFETY: the worker is not listed, so nobody else writes.
+            unsafe { (*slot).write(order) };
+        });
+    }
+
+    /// Worker: what it kept last.
+    pub fn kept(&self) -> &T {
+        self.read()
     }
 
     /// Worker: sleeps until something is given or the deadline passes.
-    pub fn park(&self, deadline: Deadline) -> Woken<T> {
+    pub fn park(&self, deadline: Deadline) -> Woken<'_, T> {
         if self
             .word
             .compare_exchange(IDLE, PARKED, Ordering::Relaxed, Ordering::Relaxed)
@@ -115,7 +158,7 @@ impl<T: Copy> Handoff<T> {
     }
 
     /// Worker that found itself no longer on the list: something is on its way, however late.
-    pub fn await_order(&self) -> T {
+    pub fn await_order(&self) -> &T {
         loop {
             if let Some(order) = self.try_take() {
                 return order;

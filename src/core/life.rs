@@ -78,34 +78,35 @@ fn live(node: &'static Node) {
         }
         let next = match after {
             After::Listed => wait(node),
-            After::Next => node.next.take().map(Order::Job),
+            After::Next => {
+                node.has_next.set(false);
+                Some(node.handoff.kept())
+            }
             After::Leave => None,
         };
         order = match next {
             Some(order) => order,
-            None => match leave(node) {
-                Some(job) => Order::Job(job),
-                None => return,
-            },
+            None if leave(node) => return,
+            None => node.handoff.kept(),
         };
     }
 }
 
 /// Runs one job, from its hooks to its delivery.
-fn work(node: &'static Node, job: Job, fresh: bool) -> After {
+fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     let worker = &node.worker;
     if let Needs::Leftover { delivered } = job.needs {
         return clear_up(node, job, delivered);
     }
     node.current.set(Some(job));
     node.stage.set(Stage::Preparing);
-    let ready = attachment::prepare(worker, job.needs, named(&job), Some(&node.usual_jobs));
+    let ready = attachment::prepare(worker, job.needs, named(job), Some(&node.usual_jobs));
     if worker.is_orphan() {
         return After::Leave;
     }
     if ready == Ready::Retire {
         node.current.set(None);
-        step(|| Ok(queue::bring_back(worker.cache(), job))).ok();
+        step(|| Ok(queue::bring_back(worker.cache(), *job))).ok();
         return After::Leave;
     }
     if let Some(ticket) = job.ticket
@@ -119,7 +120,7 @@ fn work(node: &'static Node, job: Job, fresh: bool) -> After {
     node.stage.set(Stage::Working);
     let outcome = match ready {
         Ready::Failed(status, code) => Outcome::failed(status, code),
-        _ => run(node, &job),
+        _ => run(node, job),
     };
     if worker.is_orphan() {
         return After::Leave;
@@ -137,7 +138,7 @@ fn work(node: &'static Node, job: Job, fresh: bool) -> After {
 }
 
 /// A job whose own worker was lost.
-fn clear_up(node: &'static Node, job: Job, delivered: bool) -> After {
+fn clear_up(node: &'static Node, job: &'static Job, delivered: bool) -> After {
     let outcome = Outcome::failed(error::BROKEN, 0);
     let after = settle(node, false);
     node.current.set(Some(job));
@@ -218,7 +219,8 @@ fn settle(node: &'static Node, end: bool) -> After {
 #[inline]
 fn settle_under(node: &'static Node, state: &mut State, end: bool) -> After {
     if let Some(job) = state.queue.pop() {
-        node.next.set(Some(job));
+        node.handoff.keep(Order::Job(job));
+        node.has_next.set(true);
         return After::Next;
     }
     if end || state.closing {
@@ -249,13 +251,13 @@ fn look(node: &'static Node) -> After {
 }
 
 /// Waits, listed as idle, for the next order. None: the worker is off the list, with nothing coming, and leaves.
-fn wait(node: &'static Node) -> Option<Order> {
+fn wait(node: &'static Node) -> Option<&'static Order> {
     let order = next_order(node);
     node.lined_up.set(false);
     order
 }
 
-fn next_order(node: &'static Node) -> Option<Order> {
+fn next_order(node: &'static Node) -> Option<&'static Order> {
     let cache = node.worker.cache();
     if let Some(order) = node.handoff.try_take() {
         return Some(order);
@@ -263,7 +265,7 @@ fn next_order(node: &'static Node) -> Option<Order> {
     if node.worker.checked.get() != cache.hook_generation() {
         // Hooks changed while this worker was busy. Had it been idle it would have been told; so it goes and looks.
         return Some(match unlist(node, cache) {
-            true => Order::Look,
+            true => &Order::Look,
             false => node.handoff.await_order(),
         });
     }
@@ -295,7 +297,7 @@ pub fn step_aside(node: &'static Node) -> bool {
 pub fn line_up_again(node: &'static Node) {
     let cache = node.worker.cache();
     let mut state = cache.lock();
-    node.handoff.set_idle();
+    node.handoff.set_idle_again();
     let order = match state.queue.pop() {
         Some(job) => Order::Job(job),
         None if state.closing => Order::Exit,
@@ -305,7 +307,7 @@ pub fn line_up_again(node: &'static Node) {
         }
     };
     drop(state);
-    node.handoff.give(order);
+    node.handoff.give(|| order);
 }
 
 /// True if the worker took itself off the idle list; else an order is on its way.
@@ -319,20 +321,21 @@ fn unlist(node: &'static Node, cache: CacheRef) -> bool {
     removed
 }
 
-/// Exits the hooks and ends the worker's record. A job that was queued meanwhile keeps it: the last worker must not go
-/// while jobs wait.
-fn leave(node: &'static Node) -> Option<Job> {
+/// Exits the hooks and ends the worker's record: true. A job that was queued meanwhile keeps it, since the last worker must not
+/// go while jobs wait: then false, and the job is kept in the hand-off.
+fn leave(node: &'static Node) -> bool {
     let worker = &node.worker;
     attachment::detach_all(worker);
     if worker.is_orphan() {
-        return None;
+        return true;
     }
     let cache = worker.cache();
     super::ended::reap_what_is_over(&cache);
     trace::worker_ended(worker);
     let must_end = !worker.retired.borrow().is_empty();
     if let Ok(Some(job)) = step(|| Ok(sign_off(node, cache, must_end))) {
-        return Some(job);
+        node.handoff.keep(Order::Job(job));
+        return false;
     }
     // Nobody finds this thread any more; the node is given back last.
     worker.end_current();
@@ -340,7 +343,7 @@ fn leave(node: &'static Node) -> Option<Job> {
     node.give_back();
     super::shutdown::after_a_worker(cache);
     cache.release();
-    None
+    true
 }
 
 /// The last look at the state: either there is a job after all, or the worker is taken off every list.

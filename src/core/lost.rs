@@ -20,7 +20,7 @@ pub fn worker(node: &'static Node) {
     let listed = cache.lock().idle.remove(node);
     let given = match node.lined_up.get() && !listed {
         // Somebody took us off the list, so an order is on its way, and is not to be lost.
-        true => Some(node.handoff.await_order()),
+        true => Some(*node.handoff.await_order()),
         false => {
             node.handoff.set_running();
             None
@@ -28,16 +28,14 @@ pub fn worker(node: &'static Node) {
     };
     forget_hooks(worker);
     let mut state = cache.lock();
-    for job in [given.and_then(job_in), node.next.take()]
-        .into_iter()
-        .flatten()
-    {
+    let next = node.has_next.take().then(|| *node.handoff.kept()).or(given);
+    if let Some(Order::Job(job)) = next {
         state.queue.push_front(job);
     }
     if let Some(left) = node
         .current
         .take()
-        .and_then(|j| left_of(j, node.stage.get()))
+        .and_then(|j| left_of(*j, node.stage.get()))
     {
         state.queue.push_front(left);
     }
@@ -47,13 +45,6 @@ pub fn worker(node: &'static Node) {
     node.give_back();
     super::shutdown::after_a_worker(cache);
     cache.release();
-}
-
-fn job_in(order: Order) -> Option<Job> {
-    match order {
-        Order::Job(job) => Some(job),
-        Order::Look | Order::Exit => None,
-    }
 }
 
 /// What is left to do for a job whose worker went away.

@@ -37,9 +37,10 @@ pub struct Node {
     /// What the new thread is told.
     pub start: Cell<Start>,
     pub worker: Worker,
-    /// The job in hand, and the one that comes after it.
-    pub current: Cell<Option<Job>>,
-    pub next: Cell<Option<Job>>,
+    /// The job in hand; it lies in a slot of the hand-off.
+    pub current: Cell<Option<&'static Job>>,
+    /// The job after it has been taken from the queue, and is kept in the hand-off.
+    pub has_next: Cell<bool>,
     pub stage: Cell<Stage>,
     /// The worker put itself on the idle list and has not had an order since.
     pub lined_up: Cell<bool>,
@@ -77,7 +78,7 @@ impl Node {
         node.delivered.store(0, Ordering::Relaxed);
         node.usual_jobs.store(0, Ordering::Relaxed);
         node.current.set(None);
-        node.next.set(None);
+        node.has_next.set(false);
         node.stage.set(Stage::Preparing);
         node.lined_up.set(false);
         node.vain_spins.set(0);
@@ -115,7 +116,7 @@ impl Node {
             }),
             worker: Worker::new(Role::Cached),
             current: Cell::new(None),
-            next: Cell::new(None),
+            has_next: Cell::new(false),
             stage: Cell::new(Stage::Preparing),
             lined_up: Cell::new(false),
             host_handle: Guarded::new(None),

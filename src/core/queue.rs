@@ -106,7 +106,7 @@ pub fn dispatch<'a>(cache: &'a CacheRef, mut state: Guard<'a, State>) {
         if let Some(node) = state.idle.pop_newest() {
             let order = state.queue.pop().map_or(Order::Look, Order::Job);
             drop(state);
-            node.handoff.give(order);
+            node.handoff.give(|| order);
         } else if bound == 0 || state.counts.workers < bound {
             let Some(job) = state.queue.pop() else {
                 return;

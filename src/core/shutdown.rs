@@ -22,7 +22,7 @@ pub fn trim(cache: &Cache, keep: u32) {
     }
     drop(state);
     for node in going {
-        node.handoff.give(Order::Exit);
+        node.handoff.give(|| Order::Exit);
     }
 }
 

@@ -58,7 +58,7 @@ impl Reserved {
     pub fn start(self, first: Order) -> Result<()> {
         let node = self.node;
         let cache = self.cache;
-        node.handoff.give(first);
+        node.handoff.give(|| first);
         let arg = std::ptr::from_ref(node).cast_mut().cast();
         node.start.set(Start {
             entry: super::life::entry,

@@ -1,7 +1,8 @@
 //! Whether an idle worker looks at its word for a moment before it sleeps.
 //!
 //! A sleeping worker on another processor costs its waker some 12 µs, so looking for about as long pays when the next job
-//! comes at once. At most one worker of the process spins at a time, none where there is one processor, and a worker whose
+//! comes at once. After a first, busy moment it yields its processor between looks: whoever is to send the next job may be
+//! waiting for that very processor. At most one worker of the process spins at a time, none where there is one processor, and a worker whose
 //! spins were in vain spins less and less.
 
 use crate::sys::{clock, cpu, fork};
@@ -11,6 +12,8 @@ pub const DEFAULT_NS: u64 = 13_000;
 /// After this many vain rounds a worker spins only now and then.
 const PATIENCE: u32 = 4;
 const NOW_AND_THEN: u32 = 16;
+/// Looks between two yields.
+const BUSY_LOOKS: u32 = 16;
 
 /// 0, or the fork generation of the process in which a worker spins.
 static SPINNING: AtomicU32 = AtomicU32::new(0);
@@ -50,7 +53,7 @@ impl SpinPolicy {
         }
         let end = clock::now_ns() + (self.ns >> rounds.min(PATIENCE));
         let found = loop {
-            for _ in 0..32 {
+            for _ in 0..BUSY_LOOKS {
                 if let Some(found) = look() {
                     vain.set(0);
                     SPINNING.store(0, Relaxed);
@@ -58,11 +61,17 @@ impl SpinPolicy {
                 }
                 std::hint::spin_loop();
             }
-            if clock::now_ns() >= end {
-                break None;
+            std::thread::yield_now();
+            let found = look();
+            if found.is_some() || clock::now_ns() >= end {
+                break found;
             }
         };
-        vain.set(rounds.wrapping_add(1).max(1));
+        vain.set(if found.is_some() {
+            0
+        } else {
+            rounds.wrapping_add(1).max(1)
+        });
         SPINNING.store(0, Relaxed);
         found
     }

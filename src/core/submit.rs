@@ -11,6 +11,7 @@ use super::node::Node;
 use super::spawn;
 use super::worker;
 use crate::sys::clock::Deadline;
+use crate::sys::lock::Guard;
 use std::sync::Arc;
 
 /// What a locked cache can do for the next job at once.
@@ -31,33 +32,38 @@ fn place(cache: &Cache, state: &mut State) -> Place {
     Place::NewWorker
 }
 
-/// Hands over one job.
+/// Hands over one job, which `job` writes where it is going to be read.
 ///
 /// # Errors
 /// CLOSED, SPAWN; then the job stays the caller's.
-#[inline]
-pub fn submit(cache: &Arc<Cache>, job: Job) -> Result<()> {
+#[inline(always)]
+pub fn submit(cache: &Arc<Cache>, job: impl Fn() -> Job) -> Result<()> {
     let mut state = cache.lock();
-    cache.check_open(&state)?;
+    if state.closing {
+        return Err(cache.closed_error());
+    }
     state.counts.accepted += 1;
     match place(cache, &mut state) {
         Place::Idle(node) => {
             drop(state);
-            node.handoff.give(Order::Job(job));
+            node.handoff.give(|| Order::Job(job()));
             Ok(())
         }
         Place::Queue => {
-            state.queue.push(job);
+            state.queue.push(job());
             Ok(())
         }
-        Place::NewWorker => {
-            let reserved = spawn::reserve(cache, &mut state);
-            drop(state);
-            reserved.start(Order::Job(job)).inspect_err(|_| {
-                cache.lock().counts.accepted -= 1;
-            })
-        }
+        Place::NewWorker => start_worker(cache, state, job()),
     }
+}
+
+#[cold]
+fn start_worker(cache: &Arc<Cache>, mut state: Guard<'_, State>, job: Job) -> Result<()> {
+    let reserved = spawn::reserve(cache, &mut state);
+    drop(state);
+    reserved.start(Order::Job(job)).inspect_err(|_| {
+        cache.lock().counts.accepted -= 1;
+    })
 }
 
 /// Hands over jobs in order; the number is how many were accepted, from the first on.
@@ -66,8 +72,8 @@ pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
     let mut woken: Vec<&'static Node> = Vec::new();
     while accepted < jobs.len() {
         let mut state = cache.lock();
-        if let Err(closed) = cache.check_open(&state) {
-            return (accepted, Err(closed));
+        if state.closing {
+            return (accepted, Err(cache.closed_error()));
         }
         // Everything that needs no new thread is done in one go under the lock; the wakes come after it.
         let first = accepted;
@@ -89,7 +95,7 @@ pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
         drop(state);
         // Idle workers were there before any job of this go was queued, so theirs are the first jobs.
         for (node, job) in woken.iter().zip(&jobs[first..]) {
-            node.handoff.give(Order::Job(*job));
+            node.handoff.give(|| Order::Job(*job));
         }
         if let Some(reserved) = new_worker {
             if let Err(error) = reserved.start(Order::Job(jobs[accepted])) {
@@ -193,7 +199,7 @@ fn run_and_wait(
         needs: Needs::Usual,
         ticket: Some(reference),
     };
-    if let Err(refused) = submit(cache, job) {
+    if let Err(refused) = submit(cache, || job) {
         reference.release();
         return Err(refused);
     }
