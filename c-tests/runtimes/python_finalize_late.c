@@ -152,7 +152,9 @@ static void inside_python_past_the_timeout(void) {
   CHECK(pipe(ends) == 0);
   Py_InitializeEx(0);
   hook = py_register(c, 0, 50 * CHECK_MS);
-  snprintf(code, sizeof code, "import warnings, os\nwarnings.showwarning = lambda message, *rest: os.write(%d, str(message).encode())",
+  snprintf(code, sizeof code,
+           "import warnings, os\n"
+           "warnings.showwarning = lambda message, *rest: os.write(%d, str(message).encode())",
            ends[1]);
   PY_RUN(code);
   main_state = PyEval_SaveThread();

@@ -2,7 +2,7 @@
  *
  * A preset: inline C, compiled in the host's own translation unit against the host's own <Python.h>; libselvedge itself knows
  * nothing of CPython. For CPython 3.10 to 3.13, C99 and C++11 and later, GCC or Clang. Include it before any system header, as
- * <Python.h> asks. Python's own headers are not clean under -Wpedantic: pass their folder with -isystem, not -I.
+ * <Python.h> asks: it decides what those declare.
  *
  *     selv_hook *python;
  *     Py_Initialize();
@@ -32,7 +32,8 @@
  * through, and the state of a worker that would not come back is left to Py_FinalizeEx, which frees it. Only a worker
  * *inside* a Python part that outlasts the timeout is out of reach: up to 3.13 CPython ends its thread when it next takes the
  * GIL. The cache survives that: it counts the thread in threads_lost and delivers its job with SELV_E_BROKEN.
- * Py_FinalizeEx or Py_Exit called from a job waits for the other workers only.
+ * Py_FinalizeEx called from a job (3.13) waits for the other workers only; up to 3.12, off the thread that imported
+ * `threading`, it waits for that thread for ever, before any exit callback is called: end Python on its main thread.
  *
  * Fork. With SELV_HOOK_FORK_KEEP the hook stays valid in a child made by os.fork (or by fork between PyOS_BeforeFork and
  * PyOS_AfterFork_Child): CPython keeps there the forking thread's state, frees the states of all other threads, and makes a
