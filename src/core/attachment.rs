@@ -12,6 +12,7 @@ use super::panic::step;
 use super::trace;
 use super::worker::{Role, Worker};
 use crate::sys::sync::AtomicU64;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -267,7 +268,8 @@ pub fn detach_all(worker: &Worker) {
 /// Exits the hooks whose removal has begun. True if the thread must end for it; then nothing was exited yet.
 ///
 /// `last` is called, under the lock, in the moment in which the last of them is gone. So a worker that was idle can line up
-/// again in one go with its detaching, and who waits for the removal finds it ready for a job.
+/// again in one go with its detaching, and who waits for the removal finds it ready for a job. From then on the worker may be
+/// sent new orders, so this returns at once: a removal that begins later comes with an order of its own.
 pub fn drop_removed(worker: &Worker, last: &dyn Fn(&mut State)) -> bool {
     loop {
         let found = step(|| {
@@ -286,15 +288,22 @@ pub fn drop_removed(worker: &Worker, last: &dyn Fn(&mut State)) -> bool {
             }
             Ok((index, false))
         });
-        match found {
+        let index = match found {
             Ok((_, true)) => return true,
-            Ok((Some(index), _)) => detach_then(worker, index, |state| {
-                let attachments = worker.attachments.borrow();
-                if !attachments.iter().any(|a| is_leaving(state, a)) {
-                    last(state);
-                }
-            }),
+            Ok((Some(index), _)) => index,
             Ok((None, _)) | Err(_) => return false,
+        };
+        let done = Cell::new(false);
+        detach_then(worker, index, |state| {
+            let attachments = worker.attachments.borrow();
+            if !attachments.iter().any(|a| is_leaving(state, a)) {
+                worker.checked.set(worker.cache().hook_generation());
+                last(state);
+                done.set(true);
+            }
+        });
+        if done.get() {
+            return false;
         }
     }
 }

@@ -106,7 +106,10 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     }
     if ready == Ready::Retire {
         node.current.set(None);
-        step(|| Ok(queue::bring_back(worker.cache(), *job))).ok();
+        let _ = step(|| {
+            queue::bring_back(worker.cache(), *job);
+            Ok(())
+        });
         return After::Leave;
     }
     if let Some(ticket) = job.ticket

@@ -38,7 +38,7 @@ impl SpinPolicy {
         if self.ns == 0 || cpu::count() == 1 {
             return None;
         }
-        if rounds >= PATIENCE && rounds % NOW_AND_THEN != 0 {
+        if rounds >= PATIENCE && !rounds.is_multiple_of(NOW_AND_THEN) {
             vain.set(rounds.wrapping_add(1));
             return None;
         }
