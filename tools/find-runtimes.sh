@@ -45,7 +45,8 @@ if sys.implementation.name == "cpython" and (3, 10) <= (major, minor) <= (3, 13)
         env = "-" if base == "/usr" else "PYTHONHOME=" + base
         rpath = "" if libdir.startswith("/usr/lib/") else " -Wl,-rpath," + libdir
         lib = name[len("lib"):name.index(".so")]
-        print("python", version, "-I" + include, "-L%s%s -l%s -ldl -lm" % (libdir, rpath, lib), env, executable, sep="\t")
+        # -isystem: what the host's -Wpedantic finds is about its own code.
+        print("python", version, "-isystem " + include, "-L%s%s -l%s -ldl -lm" % (libdir, rpath, lib), env, executable, sep="\t")
 '
 find_pythons() {
   local pyenv="${PYENV_ROOT:-$HOME/.pyenv}" seen=" " python line minor

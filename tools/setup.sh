@@ -44,7 +44,7 @@ raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h")
     libglib2.0-dev)       pkg-config --exists glib-2.0 ;;
     libtbb-dev)           echo '#include <tbb/version.h>' | c++ -x c++ -E - ;;
     libboost-dev)         echo '#include <boost/asio.hpp>' | c++ -x c++ -E - ;;
-    libthread-pool-dev)   echo '#include <BS_thread_pool.hpp>' | c++ -x c++ -E - ;;
+    libthread-pool-dev)   echo '#include <thread_pool/thread_pool.hpp>' | c++ -x c++ -E - ;;
     rustc-web)            test -x /usr/bin/rustc ;;
     cargo-web)            test -x /usr/bin/cargo ;;
     rust-web-src)         test -d /usr/lib/rustlib/src/rust ;;
