@@ -12,19 +12,23 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^const ABI: u32 = \([0-9]*\);/\1/p' build.rs)
 OUT := target/release
 
-.PHONY: help lib header demo test check bench install setup-% clean
+.PHONY: help lib header lint demo test check bench install clean setup-demo setup-test setup-check setup-bench runtimes
 
 help:
-	@echo 'make demo     install what is missing and run the main job: three runtimes in one process, one thread cache'
+	@echo 'make demo     install what is missing and run the main job: three runtimes in one process, one thread cache (ARGS=--help)'
 	@echo 'make test     install what is missing and run every test'
-	@echo 'make check    the slow tests: sanitizers, memcheck, full-size storms, models'
-	@echo 'make bench    the side-by-side benchmarks'
+	@echo 'make check    the slow tests: models, sanitizers, memcheck, full-size storms'
+	@echo 'make bench    the side-by-side benchmarks; writes docs/benchmarks.md'
 	@echo 'make lib      the library: $(OUT)/libselvedge.so and libselvedge.a'
-	@echo 'make install  PREFIX=/usr/local DESTDIR='
-	@echo 'make header   generate include/selvedge.h anew after a change of src/capi'
+	@echo 'make install  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
+	@echo 'make header   generate include/selvedge.h anew after a change in src/capi'
+	@echo 'make lint     rustfmt, clippy and the SAFETY lines'
 
-setup-%:
+setup-demo setup-test setup-check setup-bench: setup-%:
 	@tools/setup.sh $*
+
+runtimes:
+	@tools/find-runtimes.sh
 
 lib:
 	cargo build --release --locked --lib
@@ -33,3 +37,36 @@ lib:
 header:
 	@touch build.rs
 	SELV_HEADER_OUT=$(CURDIR)/include/selvedge.h cargo build --release --lib
+
+lint:
+	cargo fmt --check
+	cargo clippy --release --locked --lib --tests -- -D warnings
+
+demo: setup-demo runtimes lib
+	@$(MAKE) --no-print-directory -C examples-c/demo run ARGS='$(ARGS)'
+
+test: setup-test runtimes lib lint
+	cargo test --release --locked
+
+check: setup-check runtimes lib
+	tools/check.sh $(CHECK)
+
+bench: setup-bench runtimes lib
+	cargo run --release --locked -p selvedge-benches -- --write docs
+
+install: lib
+	install -d $(DESTDIR)$(INCLUDEDIR)/selvedge $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/selvedge.h $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 include/selvedge/*.h $(DESTDIR)$(INCLUDEDIR)/selvedge/
+	strip --strip-debug -o $(DESTDIR)$(LIBDIR)/libselvedge.so.$(VERSION) $(OUT)/libselvedge.so
+	chmod 755 $(DESTDIR)$(LIBDIR)/libselvedge.so.$(VERSION)
+	ln -sf libselvedge.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libselvedge.so.$(ABI)
+	ln -sf libselvedge.so.$(ABI) $(DESTDIR)$(LIBDIR)/libselvedge.so
+	strip --strip-debug -o $(DESTDIR)$(LIBDIR)/libselvedge.a $(OUT)/libselvedge.a
+	chmod 644 $(DESTDIR)$(LIBDIR)/libselvedge.a
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|; s|@VERSION@|$(VERSION)|' \
+	  tools/selvedge.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/selvedge.pc
+	@echo 'installed libselvedge $(VERSION) below $(DESTDIR)$(PREFIX)'
+
+clean:
+	cargo clean
