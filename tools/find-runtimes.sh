@@ -20,6 +20,7 @@ note() { printf 'find-runtimes: %s\n' "$*" >&2; }
 row()  { printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$@"; }
 
 # Asks one Python about itself. Prints nothing when it is of no interest (too old, too new), the reason when it is not usable.
+# -isystem: what a host's -Wpedantic finds shall be about its own code.
 ask_python='
 import os, sys, sysconfig
 var = sysconfig.get_config_var
@@ -45,7 +46,6 @@ if sys.implementation.name == "cpython" and (3, 10) <= (major, minor) <= (3, 13)
         env = "-" if base == "/usr" else "PYTHONHOME=" + base
         rpath = "" if libdir.startswith("/usr/lib/") else " -Wl,-rpath," + libdir
         lib = name[len("lib"):name.index(".so")]
-        # -isystem: what the host's -Wpedantic finds is about its own code.
         print("python", version, "-isystem " + include, "-L%s%s -l%s -ldl -lm" % (libdir, rpath, lib), env, executable, sep="\t")
 '
 find_pythons() {

@@ -41,11 +41,9 @@ int main(void) {
   selv_hook_start_fn start;
   void *pointer;
   seen first, again, other;
-  uint64_t threads;
 
   clr_start();
   cache = probe_cache(0, 0);
-  threads = check_threads();
 
   hook = clr_register(cache, 0);
   CHECK_EQ_U64(clr_probe.starts(), 0);
@@ -58,12 +56,13 @@ int main(void) {
   CHECK_EQ_U64(again.worker, first.worker);
   CHECK_EQ_U64(again.managed_id, first.managed_id);
   CHECK_EQ_U64(clr_probe.starts(), 1);
+  CHECK_EQ_U64(clr_worker_threads(), 1);
   CHECK_EVENTUALLY(clr_probe.afters() == 2);
   CHECK_EQ_U64(clr_probe.befores(), 2);
   CHECK_EQ_U64(clr_probe.exits(), 0);
   clr_unregister(hook);
   CHECK_EQ_U64(clr_probe.exits(), 1);
-  CHECK_EQ_U64(check_threads(), threads); /* retired and joined, not just told to go */
+  CHECK_EQ_U64(clr_worker_threads(), 0); /* retired and joined, not just told to go */
   CHECK_EQ_U64(probe_stats(cache).workers, 0);
   selv_hook_release(hook);
 

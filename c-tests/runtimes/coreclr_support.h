@@ -107,6 +107,24 @@ static inline void clr_unregister(selv_hook *hook) {
   CHECK_EQ_U64(stats.starts, stats.exits);
 }
 
+/* Threads of this process that are workers, as the kernel names them. CoreCLR has threads of its own, which come and go. */
+static inline uint64_t clr_worker_threads(void) {
+  uint64_t workers = 0;
+  struct dirent *entry;
+  DIR *tasks = opendir("/proc/self/task");
+  CHECK(tasks != NULL);
+  while ((entry = readdir(tasks)) != NULL) {
+    char path[300], name[32] = "";
+    FILE *comm;
+    snprintf(path, sizeof path, "/proc/self/task/%s/comm", entry->d_name);
+    if (entry->d_name[0] == '.' || (comm = fopen(path, "r")) == NULL) continue;
+    if (fgets(name, sizeof name, comm) != NULL && strncmp(name, "selv-", 5) == 0) workers++;
+    fclose(comm);
+  }
+  closedir(tasks);
+  return workers;
+}
+
 /* Ends CoreCLR, which must find nothing wrong. */
 static inline void clr_end(void) {
   int exit_code = 99;

@@ -31,13 +31,13 @@ static void burst(selv_cache *cache, selv_job_fn fn, uint64_t n) {
 
 static void idle_workers(void) {
   selv_cache *cache = probe_cache(0, 0);
-  uint64_t threads = check_threads();
   selv_hook *hook = clr_register(cache, 0);
   probe_warm(cache, 8);
+  CHECK_EQ_U64(clr_worker_threads(), 8);
   CHECK_EQ_U64(hook_probe_stats(hook).attached, 8);
   CHECK(clr_probe.collect(1000)); /* idle workers stop no collection */
   clr_unregister(hook);
-  CHECK_EQ_U64(check_threads(), threads);
+  CHECK_EQ_U64(clr_worker_threads(), 0);
   selv_hook_release(hook);
   burst(cache, nothing, 8);
   probe_end(cache);
