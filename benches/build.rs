@@ -215,7 +215,7 @@ fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), 
     if peer.debian.is_empty() || peer.pkg_config.is_none() {
         build
             .clone()
-            .cargo_output(false)
+            .cargo_metadata(false)
             .out_dir(&trial)
             .try_compile("trial")
             .map_err(|_| missing)?;

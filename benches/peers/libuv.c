@@ -50,7 +50,7 @@ static void *create(uint32_t threads, uint64_t idle_ns) {
   static int pool;
   (void)idle_ns;
   snprintf(size, sizeof size, "%u", threads);
-  setenv("UV_THREADPOOL_SIZE", size, 0);
+  setenv("UV_THREADPOOL_SIZE", size, 1);
   return &pool;
 }
 

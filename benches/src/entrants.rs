@@ -497,12 +497,13 @@ impl Cast {
             "reclaim" => {
                 no_reclaim(peer.kind)?;
                 let (burst, timeouts) = (sizes.reclaim_burst, sizes.idle_timeouts);
-                per(
-                    format!("reclaim {burst} {} {timeouts}", sizes.idle.as_millis()),
-                    1,
-                    1.0,
-                    true,
-                )
+                let command = format!("reclaim {burst} {} {timeouts}", sizes.idle.as_millis());
+                // A process of its own: threads that other scenarios left idle must not be counted.
+                Box::new(move || {
+                    let (left, peak) =
+                        Child::start(&mut managed_command(id, root)?)?.ask(&command)?;
+                    Ok(Sample::with_second(left, peak))
+                })
             }
             "memory" => Box::new(move || {
                 slope(sizes.workers, |workers| {

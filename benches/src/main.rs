@@ -132,7 +132,10 @@ fn valid(options: &Options) -> Result<(), String> {
             return Err(format!("no peer is called {peer:?}; --list names them"));
         }
     }
-    Ok(())
+    options
+        .write
+        .as_deref()
+        .map_or(Ok(()), report::check_target)
 }
 
 fn measure(scenario: &'static Scenario, entrants: Vec<Entrant>, options: &Options) -> Table {

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::Path;
 
 const BEGIN: &str = "<!-- results: written by `make bench`, do not edit below -->";
+const PAGE: &str = "benchmarks.md";
 const END: &str = "<!-- end of results -->";
 
 pub struct Row {
@@ -275,25 +276,37 @@ fn markdown(tables: &[Table], marks: &[Mark], run: &Run) -> String {
     text
 }
 
-/// Puts the tables into the file between the two marks, and draws the plot beside it.
-pub fn write(folder: &Path, tables: &[Table], marks: &[Mark], run: &Run) -> Result<(), String> {
-    let path = folder.join("benchmarks.md");
+/// The text around the results, before and after them.
+fn frame(folder: &Path) -> Result<(String, String), String> {
+    let path = folder.join(PAGE);
     let old = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
-        return Err(format!(
-            "{} lacks the lines {BEGIN:?} and {END:?}",
+    match (old.find(BEGIN), old.find(END)) {
+        (Some(begin), Some(end)) if begin < end => {
+            Ok((old[..begin].to_string(), old[end..].to_string()))
+        }
+        _ => Err(format!(
+            "{} lacks the lines {BEGIN:?} and {END:?}, between which the results go",
             path.display()
-        ));
-    };
+        )),
+    }
+}
+
+/// Tells before a long run whether [`write`] could put its results there.
+pub fn check_target(folder: &Path) -> Result<(), String> {
+    frame(folder).map(drop)
+}
+
+/// Puts the tables into the page between the two marks, and draws the plot beside it.
+pub fn write(folder: &Path, tables: &[Table], marks: &[Mark], run: &Run) -> Result<(), String> {
+    let (before, after) = frame(folder)?;
     let new = format!(
-        "{}{BEGIN}\n\n{}\n{}",
-        &old[..begin],
-        markdown(tables, marks, run),
-        &old[end..]
+        "{before}{BEGIN}\n\n{}\n{after}",
+        markdown(tables, marks, run)
     );
-    fs::write(&path, new).map_err(|e| format!("{}: {e}", path.display()))?;
+    let page = folder.join(PAGE);
+    fs::write(&page, new).map_err(|e| format!("{}: {e}", page.display()))?;
     let picture = folder.join("benchmarks.svg");
     plot::draw(&picture, tables).map_err(|e| format!("{}: {e}", picture.display()))?;
-    println!("wrote {} and {}", path.display(), picture.display());
+    println!("wrote {} and {}", page.display(), picture.display());
     Ok(())
 }

@@ -110,7 +110,7 @@ pub struct Sizes {
 }
 
 pub const FULL: Sizes = Sizes {
-    round_trips: 3_000,
+    round_trips: 2_000,
     sequential: 27_000,
     hops: 20_000,
     slow_hops: 1_000,
