@@ -180,3 +180,52 @@ impl<T: Copy> Handoff<T> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_order_reaches_a_sleeping_worker_and_the_last_one_stays_readable() {
+        let handoff = Arc::new(Handoff::<u64>::new());
+        handoff.give(|| 1);
+        let first = handoff.try_take().unwrap();
+        handoff.set_idle();
+        let giver = Arc::clone(&handoff);
+        let thread = std::thread::spawn(move || giver.give(|| 2));
+        let second = handoff.await_order();
+        thread.join().unwrap();
+        assert_eq!((*first, *second), (1, 2));
+    }
+
+    #[test]
+    fn a_park_ends_at_its_deadline_and_a_nudge_ends_it_before() {
+        let handoff = Arc::new(Handoff::<u64>::new());
+        handoff.set_idle();
+        // A signal may end one early.
+        while !matches!(handoff.park(Deadline::after(1_000_000)), Woken::TimedOut) {}
+        handoff.set_idle();
+        let other = Arc::clone(&handoff);
+        let thread = std::thread::spawn(move || {
+            while other.word.load(Ordering::Relaxed) != PARKED {
+                std::thread::yield_now();
+            }
+            other.nudge();
+        });
+        assert!(matches!(handoff.park(Deadline::NEVER), Woken::Nudged));
+        while handoff.word.load(Ordering::Relaxed) == PARKED {
+            assert!(matches!(handoff.park(Deadline::NEVER), Woken::Nudged));
+        }
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn an_order_kept_for_oneself_does_not_touch_the_one_in_hand() {
+        let handoff = Handoff::<u64>::new();
+        handoff.give(|| 1);
+        let in_hand = handoff.try_take().unwrap();
+        handoff.keep(2);
+        assert_eq!((*in_hand, *handoff.kept()), (1, 2));
+    }
+}

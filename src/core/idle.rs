@@ -47,6 +47,7 @@ impl<N: Idle> IdleList<N> {
     }
 
     pub fn push(&mut self, node: &'static N) {
+        debug_assert!(!node.links().get(self).listed, "listed twice");
         let older = self.newest.replace(node);
         match older {
             Some(older) => older.links().get_mut(self).newer = Some(node),
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn last_in_first_out_with_removal_anywhere() {
-        let mut list = IdleList::new();
+        let mut list = IdleList::<Element>::new();
         let all: Vec<_> = (0..5).map(element).collect();
         all.iter().for_each(|e| list.push(e));
         assert!(list.remove(all[2]) && !list.remove(all[2]));

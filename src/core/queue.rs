@@ -142,3 +142,83 @@ fn refuse(cache: CacheRef, job: Job) {
         _ => job.deliver_and_release(&Outcome::failed(error::SPAWN, 0)),
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::core::callback::{JobFn, Opaque};
+    use crate::core::job::TicketRef;
+    use crate::core::name::Name;
+    use std::ffi::c_void;
+    use std::sync::Arc;
+
+    unsafe extern "C-unwind" fn nothing(_: *mut c_void, _: *mut *mut c_void) -> i32 {
+        0
+    }
+
+    fn job(number: usize, ticket: Option<&Arc<Ticket>>) -> Job {
+        Job {
+            // SAFETY: `nothing` takes anything.
+            run: unsafe { JobFn::new(nothing) },
+            deliver: None,
+            arg: Opaque(number as *mut c_void),
+            arg_free: None,
+            name: Name::NONE,
+            needs: Needs::Usual,
+            ticket: ticket.cloned().map(TicketRef::new),
+        }
+    }
+
+    fn number(job: Option<Job>) -> Option<usize> {
+        job.map(|j| {
+            j.ticket.inspect(|t| t.release());
+            j.arg.0 as usize
+        })
+    }
+
+    #[test]
+    fn jobs_come_in_order_and_cancelled_ones_do_not_count() {
+        let mut queue = JobQueue::default();
+        let tickets: Vec<_> = (0..3).map(|_| Ticket::new(Box::new([]))).collect();
+        for (n, ticket) in tickets.iter().enumerate() {
+            queue.push(job(n, Some(ticket)));
+        }
+        queue.push(job(3, None));
+        assert_eq!(queue.len(), 4);
+        assert!(tickets[1].cancel());
+        queue.note_cancelled(&tickets[1]);
+        assert_eq!(queue.len(), 3);
+        queue.push_front(job(9, None));
+        assert_eq!(number(queue.pop()), Some(9));
+        assert_eq!(number(queue.pop()), Some(0));
+        assert_eq!(number(queue.pop()), Some(2));
+        assert_eq!(number(queue.pop()), Some(3));
+        assert_eq!((number(queue.pop()), queue.len()), (None, 0));
+        assert!(tickets.iter().all(|t| Arc::strong_count(t) == 1));
+    }
+
+    #[test]
+    fn a_cancelled_job_that_a_worker_reached_first_is_not_counted_twice() {
+        let mut queue = JobQueue::default();
+        let early = Ticket::new(Box::new([]));
+        queue.push(job(0, Some(&early)));
+        queue.push(job(1, None));
+        assert!(early.cancel());
+        assert_eq!(number(queue.pop()), Some(1));
+        queue.note_cancelled(&early);
+        assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn a_storm_of_cancels_does_not_fill_the_queue_with_shells() {
+        let mut queue = JobQueue::default();
+        for round in 0..1000 {
+            let ticket = Ticket::new(Box::new([]));
+            queue.push(job(round, Some(&ticket)));
+            assert!(ticket.cancel());
+            queue.note_cancelled(&ticket);
+            assert_eq!(queue.len(), 0);
+            assert!(queue.jobs.len() <= SWEEP_FROM);
+        }
+    }
+}

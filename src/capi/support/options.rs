@@ -101,3 +101,67 @@ pub unsafe fn write<T: Sized32>(to: *mut T, value: &T) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Known {
+        struct_size: u32,
+        a: u32,
+        b: u64,
+    }
+    // SAFETY: begins with its size, and consists of integers.
+    unsafe impl Sized32 for Known {
+        const NAME: &'static str = "known";
+    }
+
+    #[repr(C)]
+    struct Newer(Known, u64);
+
+    fn newer(tail: u64) -> Result<Known> {
+        let struct_size = size_of::<Newer>() as u32;
+        let known = Known {
+            struct_size,
+            a: 1,
+            b: 2,
+        };
+        let newer = Newer(known, tail);
+        // SAFETY: as many bytes as the size says.
+        unsafe { read(std::ptr::from_ref(&newer).cast::<Known>()) }
+    }
+
+    #[test]
+    fn a_newer_struct_is_fine_until_it_uses_what_we_do_not_know() {
+        assert_eq!(newer(0).unwrap().b, 2);
+        assert_eq!(newer(1 << 63).err().unwrap().status, error::UNSUPPORTED);
+    }
+
+    #[test]
+    fn an_older_struct_has_zeros_and_keeps_what_lies_behind_it() {
+        let mut two = [8u32, 5, 0xdead, 0xbeef];
+        // SAFETY: eight bytes are there, as the size says.
+        let read = unsafe { read(two.as_ptr().cast::<Known>()) }.unwrap();
+        assert_eq!((read.a, read.b), (5, 0));
+        let value = Known {
+            struct_size: 0,
+            a: 7,
+            b: 8,
+        };
+        // SAFETY: as above.
+        unsafe { write(two.as_mut_ptr().cast::<Known>(), &value) }.unwrap();
+        assert_eq!(two, [8, 7, 0xdead, 0xbeef]);
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        for size in [0u32, 1, 7, 4097, u32::MAX] {
+            let one = [size, 0, 0, 0];
+            // SAFETY: only the size is read.
+            let refused = unsafe { read(one.as_ptr().cast::<Known>()) };
+            assert_eq!(refused.err().unwrap().status, error::INVAL);
+        }
+    }
+}
