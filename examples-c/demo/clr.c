@@ -83,6 +83,6 @@ static int stop(void) {
 }
 
 const runtime runtime_clr = {
-  "clr", "CoreCLR " DEMO_CLR, NULL, "a thread of its own, as CoreCLR lets go of a thread only at its end", "coreclr_shutdown",
+  "clr", "CoreCLR " DEMO_CLR, NULL, "a thread of its own, as CoreCLR lets go of a thread only at its end", "coreclr_shutdown", 1,
   start, add_hooks, remove_hooks, crc, crc_by_itself, stop,
 };

@@ -103,6 +103,6 @@ static int stop(void) {
 }
 
 const runtime runtime_jvm = {
-  "jvm", "JVM " DEMO_JVM, NULL, "AttachCurrentThreadAsDaemon and DetachCurrentThread", "DestroyJavaVM",
+  "jvm", "JVM " DEMO_JVM, NULL, "AttachCurrentThreadAsDaemon and DetachCurrentThread", "DestroyJavaVM", 1,
   start, add_hooks, remove_hooks, crc, crc_by_itself, stop,
 };

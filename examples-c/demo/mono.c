@@ -76,6 +76,6 @@ static int stop(void) {
 }
 
 const runtime runtime_mono = {
-  "mono", "Mono " DEMO_MONO, NULL, "mono_thread_attach and mono_thread_detach", "mono_jit_cleanup",
+  "mono", "Mono " DEMO_MONO, NULL, "mono_thread_attach and mono_thread_detach", "mono_jit_cleanup", 0,
   start, add_hooks, remove_hooks, crc, crc_by_itself, stop,
 };

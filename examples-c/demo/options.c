@@ -15,6 +15,7 @@
 #define DEFAULT_SAMPLE 200
 #define MOST_JOBS 4096
 #define MOST_SAMPLE 100000
+#define MOST_FILES 1000000000
 
 static size_t default_jobs(void) {
   long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -106,7 +107,7 @@ int options_parse(int argc, char **argv, options *out) {
     switch (option) {
       case RUNTIMES: status = parse_runtimes(program, optarg, out); break;
       case JOBS: status = parse_number(program, "jobs", optarg, 1, MOST_JOBS, &out->jobs); break;
-      case LIMIT: status = parse_number(program, "limit", optarg, 1, SIZE_MAX, &out->limit); break;
+      case LIMIT: status = parse_number(program, "limit", optarg, 1, MOST_FILES, &out->limit); break;
       case SAMPLE: status = parse_number(program, "sample", optarg, 0, MOST_SAMPLE, &out->sample); break;
       case TRACE: out->trace = optarg; break;
       case NO_TRACE: out->trace = NULL; break;

@@ -17,6 +17,8 @@ uint64_t clock_ns(void) {
   return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+#define LONG_TEXT 56
+
 /* Columns of the terminal. Asked each time: people resize windows. */
 static size_t width(void) {
   struct winsize size;
@@ -33,7 +35,9 @@ static void draw(const progress *p, size_t done, uint64_t bytes, uint64_t now) {
            text_count(&rate, seconds > 0 ? (uint64_t)((double)done / seconds) : 0));
   /* The last column stays free: some terminals wrap there at once. */
   if (strlen(after) + 1 > room) after[room - 1] = '\0';
-  length = room > strlen(after) + 14 ? room - strlen(after) - 4 : 0;
+  /* Room for a long text is kept from the beginning, or the bar would shrink as the numbers grow. */
+  filled = strlen(after) < LONG_TEXT ? LONG_TEXT : strlen(after);
+  length = room > filled + 14 ? room - filled - 4 : 0;
   if (length > sizeof bar - 1) length = sizeof bar - 1;
   filled = p->total > 0 ? length * done / p->total : length;
   memset(bar, '#', filled);

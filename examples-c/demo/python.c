@@ -106,6 +106,6 @@ static int stop(void) {
 }
 
 const runtime runtime_python = {
-  "python", "CPython " DEMO_PYTHON, NULL, "PyGILState_Ensure and _Release", "Py_FinalizeEx",
+  "python", "CPython " DEMO_PYTHON, NULL, "PyGILState_Ensure and _Release", "Py_FinalizeEx", 1,
   start, add_hooks, remove_hooks, crc, crc_by_itself, stop,
 };

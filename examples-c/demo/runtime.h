@@ -13,6 +13,7 @@ typedef struct runtime {
   const char *absent;    /* NULL, or why this build does not have it; then the rest is not filled in */
   const char *by_itself; /* what crc_by_itself does around the work, for the table */
   const char *stop_call; /* the function behind `stop`, for the table */
+  int stop_answers;      /* 0: that function returns nothing, and to return at all is its success */
 
   /* On the main thread, once: 0, or -1 after telling why on stderr. */
   int (*start)(void);

@@ -6,16 +6,16 @@
 #include "config.h"
 
 #ifndef DEMO_PYTHON
-const runtime runtime_python = { "python", "CPython", DEMO_PYTHON_ABSENT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
+const runtime runtime_python = { "python", "CPython", DEMO_PYTHON_ABSENT, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL };
 #endif
 #ifndef DEMO_JVM
-const runtime runtime_jvm = { "jvm", "JVM", DEMO_JVM_ABSENT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
+const runtime runtime_jvm = { "jvm", "JVM", DEMO_JVM_ABSENT, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL };
 #endif
 #ifndef DEMO_CLR
-const runtime runtime_clr = { "clr", "CoreCLR", DEMO_CLR_ABSENT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
+const runtime runtime_clr = { "clr", "CoreCLR", DEMO_CLR_ABSENT, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL };
 #endif
 #ifndef DEMO_MONO
-const runtime runtime_mono = { "mono", "Mono", DEMO_MONO_ABSENT, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL };
+const runtime runtime_mono = { "mono", "Mono", DEMO_MONO_ABSENT, NULL, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL };
 #endif
 
 /* Mono first: it hands the signals it does not know to whoever was there before, the others would take its own from it.

@@ -73,9 +73,10 @@ static void name_failed(const report *r) {
   puts("jobs that failed:");
   for (i = 0; i < r->work->submitted; i++) {
     const check *c = &r->work->checks[i];
-    char why[64];
+    char why[96];
     if (c->delivered == 0 || is_unreadable(c) || (c->status == SELV_OK && c->code == 0)) continue;
-    snprintf(why, sizeof why, "%s, code %d", c->status == SELV_OK ? "a runtime failed" : selv_status_name(c->status), (int)c->code);
+    if (c->status == SELV_OK) snprintf(why, sizeof why, "%s failed", r->uses[CHECK_FAILED_USE(c->code)].runtime->name);
+    else snprintf(why, sizeof why, "%s, code %d", selv_status_name(c->status), (int)c->code);
     name_file(c->file->path, why);
   }
 }
@@ -129,8 +130,12 @@ static void print_notes(const report *r) {
     for (i = 0; i < r->use_count; i++) printf("  %-18s %s\n", r->uses[i].runtime->name, r->uses[i].runtime->by_itself);
   }
   printf("shutdown    ");
-  for (i = 0; i < r->use_count; i++)
-    if (r->uses[i].removed == SELV_OK) printf(" %s answered %d.", r->uses[i].runtime->stop_call, r->uses[i].answer);
+  for (i = 0; i < r->use_count; i++) {
+    const use *u = &r->uses[i];
+    if (u->removed != SELV_OK) continue;
+    if (u->runtime->stop_answers) printf(" %s answered %d.", u->runtime->stop_call, u->answer);
+    else printf(" %s returned.", u->runtime->stop_call);
+  }
   putchar('\n');
 }
 

@@ -21,7 +21,8 @@ static struct work {
   pthread_cond_t delivery;
   size_t delivered;
   uint64_t bytes;
-} work = { NULL, 0, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0 };
+  const char *below; /* what puts a message below the bar */
+} work = { NULL, 0, PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, "" };
 
 static volatile sig_atomic_t interrupted;
 
@@ -40,7 +41,7 @@ static int32_t check_file(void *arg, void **out_value) {
   if (code != 0) return code;
   c->bytes = content.length;
   for (i = 0; i < work.use_count && code == 0; i++)
-    if (work.uses[i].runtime->crc(work.uses[i].hook, content.data, content.length, &c->crc[i]) != 0) code = CHECK_FAILED;
+    if (work.uses[i].runtime->crc(work.uses[i].hook, content.data, content.length, &c->crc[i]) != 0) code = CHECK_FAILED(i);
   if (work.use_count == 1) c->crc[1] = reference_crc32(content.data, content.length);
   free(content.data);
   return code;
@@ -51,7 +52,7 @@ static void deliver(void *arg, const selv_outcome *outcome) {
   char detail[256];
   /* Why a job did not run is known to this thread alone, and now. */
   if (outcome->status != SELV_OK && selv_last_error(detail, sizeof detail) > 0)
-    fprintf(stderr, "\ndemo: %s: %s\n", selv_status_name(outcome->status), detail);
+    fprintf(stderr, "%sdemo: %s: %s\n", work.below, selv_status_name(outcome->status), detail);
   pthread_mutex_lock(&work.mutex);
   c->status = outcome->status;
   c->code = outcome->code;
@@ -124,6 +125,7 @@ int work_run(selv_cache *cache, const use *uses, size_t use_count, const file_li
   catch_signals();
 
   progress_begin(&bar, files->count);
+  work.below = bar.terminal ? "\n" : "";
   job.fn = check_file;
   job.deliver = deliver;
   job.name = name;
@@ -136,7 +138,7 @@ int work_run(selv_cache *cache, const use *uses, size_t use_count, const file_li
     if (out->refused != SELV_OK) {
       char detail[256];
       selv_last_error(detail, sizeof detail);
-      fprintf(stderr, "\ndemo: selv_cache_submit: %s: %s\n", selv_status_name(out->refused), detail);
+      fprintf(stderr, "%sdemo: selv_cache_submit: %s: %s\n", work.below, selv_status_name(out->refused), detail);
       break;
     }
     out->submitted++;

@@ -5,7 +5,9 @@
 #include "files.h"
 #include "use.h"
 
-#define CHECK_FAILED (-2) /* outcome code beside errno and FILE_NOT_REGULAR: a runtime failed, and has told why */
+/* Outcome code, beside errno and FILE_NOT_REGULAR: the runtime of this use failed, and has told why. */
+#define CHECK_FAILED(use) (-2 - (int32_t)(use))
+#define CHECK_FAILED_USE(code) ((size_t)(-2 - (code)))
 
 /* One file, and how its job ended. */
 typedef struct check {
