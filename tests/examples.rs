@@ -1,0 +1,155 @@
+//! What a newcomer does: the README's program and its compile line, the short examples, and the main job on a few files.
+
+mod support;
+
+use libtest_mimic::Trial;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
+use std::time::Duration;
+use support::program::run_command;
+use support::{root, summary};
+
+const MINUTES: Duration = Duration::from_secs(300);
+
+fn main() -> ExitCode {
+    let trial = |name: &str, test: fn() -> Result<(), String>| {
+        Trial::test(name, move || {
+            Ok(support::require_library().and_then(|()| test())?)
+        })
+    };
+    summary::run(vec![
+        trial("readme_program_is_hello_c", readme_program),
+        trial("readme_compile_line", readme_compile_line),
+        trial("readme_links", readme_links),
+        trial("short_examples", short_examples),
+        trial("main_job_three_runtimes", || main_job("python,jvm,clr")),
+        trial("main_job_with_mono", || main_job("python,jvm,mono")),
+        trial("main_job_bad_option", main_job_bad_option),
+    ])
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// The fenced blocks of one language in a Markdown page.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut inside: Option<String> = None;
+    for line in page.lines() {
+        match &mut inside {
+            Some(block) if line == "```" => {
+                found.push(std::mem::take(block));
+                inside = None;
+            }
+            Some(block) => *block += &format!("{line}\n"),
+            None if line == format!("```{language}") => inside = Some(String::new()),
+            None => {}
+        }
+    }
+    found
+}
+
+fn readme_program() -> Result<(), String> {
+    let page = read(&root().join("README.md"))?;
+    let program = read(&root().join("examples-c/hello.c"))?;
+    match blocks(&page, "c").first() {
+        Some(block) if *block == program => Ok(()),
+        Some(_) => Err("the first C program of the README is not examples-c/hello.c".into()),
+        None => Err("the README has no C program".into()),
+    }
+}
+
+fn readme_compile_line() -> Result<(), String> {
+    let page = read(&root().join("README.md"))?;
+    let shell = blocks(&page, "sh").concat();
+    let line = shell
+        .lines()
+        .find(|l| l.starts_with("cc ") && l.contains("hello.c"))
+        .ok_or("the README has no compile line for hello.c")?;
+    let here = tempfile::tempdir().map_err(|e| e.to_string())?;
+    // The line as it stands, but for where the program is put.
+    let line = line
+        .replace("-o hello ", &format!("-o {}/hello ", here.path().display()))
+        .replace("./hello", &format!("{}/hello", here.path().display()));
+    let mut sh = Command::new("bash");
+    sh.current_dir(root()).args(["-euc", &line]);
+    let ended = run_command(&mut sh, MINUTES)?;
+    if !ended.output.contains("the square of 12 is 144") {
+        return Err(format!("{line}\nprinted:\n{}", ended.output));
+    }
+    ended.into_result()
+}
+
+/// Every link to a file of the project leads to one, from the README and from each page of the documentation.
+fn readme_links() -> Result<(), String> {
+    let mut pages = support::files_with_extension(&root().join("docs"), "md")?;
+    pages.push(root().join("README.md"));
+    for page in pages {
+        let folder = page.parent().ok_or("a page has no folder")?.to_owned();
+        for link in read(&page)?.split("](").skip(1) {
+            let link = link.split([')', '#']).next().unwrap_or_default();
+            if !link.is_empty() && !link.contains("://") && !folder.join(link).exists() {
+                return Err(format!(
+                    "{} links to {link}, which is not there",
+                    page.display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn make(arguments: &[&str]) -> Result<support::program::Ended, String> {
+    let mut make = Command::new("make");
+    make.current_dir(root()).args(arguments);
+    // A make that runs this driver would hand its own job server and flags down.
+    make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL");
+    run_command(&mut make, MINUTES)
+}
+
+fn short_examples() -> Result<(), String> {
+    make(&["-C", "examples-c", "run"])?.into_result()
+}
+
+/// The main job, built once: two makes at a time in one folder would write the same files.
+fn demo() -> Result<Command, String> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| make(&["-C", "examples-c/demo"])?.into_result())
+        .clone()?;
+    Ok(Command::new(root().join("target/demo/demo")))
+}
+
+fn main_job(runtimes: &str) -> Result<(), String> {
+    let trace = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
+    let mut demo = demo()?;
+    demo.args(["--runtimes", runtimes, "--limit", "300", "--sample", "20"])
+        .arg("--trace")
+        .arg(trace.path());
+    run_command(&mut demo, MINUTES)?.into_result()?;
+    let text = read(trace.path())?;
+    let events: Vec<serde_json::Value> =
+        serde_json::from_str(&text).map_err(|e| format!("the trace is no JSON: {e}"))?;
+    let jobs = events
+        .iter()
+        .filter(|e| e["cat"] == "job" && e["ph"] == "B")
+        .count();
+    if jobs < 300 {
+        return Err(format!("300 files, but {jobs} jobs in the trace"));
+    }
+    Ok(())
+}
+
+fn main_job_bad_option() -> Result<(), String> {
+    let ended = run_command(demo()?.arg("--jobs=none"), MINUTES)?;
+    match ended.status.code() {
+        Some(2) => Ok(()),
+        other => Err(format!(
+            "status {other:?}, expected 2; it printed:\n{}",
+            ended.output
+        )),
+    }
+}
