@@ -80,7 +80,7 @@ int main(void) {
   clr_start();
   env = jvm_start(NULL);
   CHECK_STR(getenv("COMPlus_EnableAlternateStackCheck"), "1");
-  cache = probe_cache(8, 0);
+  cache = mono_cache(8);
   java = jvm_register(cache, NULL);
   dotnet = clr_register(cache, 0);
   monos = mono_register(cache, 0);

@@ -128,7 +128,8 @@ static uint64_t resident_kib(void) {
   return kib;
 }
 
-/* Five million references that a worker kept would be some 300 MiB; one job's worth is 6 MiB. */
+/* Five million references that a worker kept are 48 MiB and more (a worker without local frames was seen to grow by that much);
+ * freed ones are used again by the next job. */
 static void local_references(JNIEnv *env) {
   selv_cache *cache = probe_cache(0, 0);
   uint64_t jobs = check_scaled(50), i, before, after;
@@ -144,7 +145,7 @@ static void local_references(JNIEnv *env) {
   after = resident_kib();
   printf("  %llu references: %llu KiB before, %llu KiB after\n", (unsigned long long)(jobs * REFS_PER_JOB),
          (unsigned long long)before, (unsigned long long)after);
-  CHECK(after < before + 64 * 1024);
+  CHECK(after < before + 16 * 1024);
   CHECK_EQ_U64(hook_probe_stats(hook).starts, 1);
   jvm_unregister(hook);
   selv_hook_release(hook);

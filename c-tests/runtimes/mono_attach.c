@@ -47,7 +47,7 @@ static int32_t throws(void *arg, void **out_value) {
 static void one_thread(void) {
   seen first, again;
   selv_outcome outcome;
-  cache = probe_cache(0, 0);
+  cache = mono_cache(0);
   hook = mono_register(cache, 0);
   CHECK(selv_mono_thread(hook) == NULL);
   first = look_on_worker();
@@ -71,7 +71,7 @@ static void later_hook_fails(void) {
   selv_outcome outcome;
   probe p;
   selv_job_options job;
-  cache = probe_cache(0, 0);
+  cache = mono_cache(0);
   hook = mono_register(cache, 0);
   hook_probe_init(&failing, "failing", NULL);
   failing.start_code = 17;
@@ -116,7 +116,7 @@ static void *hook_attaches_it(void *unused) {
 
 static void entered_threads(void) {
   pthread_t thread;
-  cache = probe_cache(0, 0);
+  cache = mono_cache(0);
   hook = mono_register(cache, 0);
   CHECK(pthread_create(&thread, NULL, host_attached_it, NULL) == 0);
   CHECK(pthread_join(thread, NULL) == 0);
@@ -133,7 +133,7 @@ static void bad_options(void) {
     selv_mono_options known;
     uint64_t unknown;
   } longer;
-  cache = probe_cache(0, 0);
+  cache = mono_cache(0);
   CHECK_STATUS(selv_mono_register(NULL, mono, NULL, &hook), SELV_E_NULL);
   CHECK(hook == NULL);
   CHECK_STATUS(selv_mono_register(cache, mono, NULL, NULL), SELV_E_NULL);
@@ -158,7 +158,7 @@ static void bad_options(void) {
 }
 
 int main(void) {
-  cache = probe_cache(0, 0);
+  cache = mono_cache(0);
   CHECK_STATUS(selv_mono_register(cache, NULL, NULL, &hook), SELV_E_INVAL); /* there is no Mono yet */
   probe_end(cache);
   mono_start();

@@ -23,6 +23,9 @@ static inline void mono_start(void) {
   CHECK(mono != NULL);
 }
 
+/* Workers stay for ever: a collection that waits for one of them must hang, and not be saved by its idle timeout. */
+static inline selv_cache *mono_cache(uint32_t max_workers) { return probe_cache(max_workers, SELV_FOREVER); }
+
 static inline MonoMethod *mono_method(const char *space, const char *type, const char *name, int arguments) {
   MonoClass *found = mono_class_from_name(mono_get_corlib(), space, type);
   MonoMethod *method;

@@ -34,7 +34,7 @@ static void burst(selv_cache *cache, selv_job_fn fn, uint64_t n) {
 }
 
 static void idle_workers(void) {
-  selv_cache *cache = probe_cache(0, 0);
+  selv_cache *cache = mono_cache(0);
   hook = mono_register(cache, 0);
   probe_warm(cache, 8);
   burst(cache, in_managed, 4);
@@ -76,7 +76,7 @@ static void deliver_known(void *arg, const selv_outcome *outcome) { probe_delive
 
 /* One job sleeps in managed code, one in native code. A collection gets by both; the first wait for them ends with its time. */
 static void busy_workers(void) {
-  selv_cache *cache = probe_cache(0, 0);
+  selv_cache *cache = mono_cache(0);
   uint32_t attached = 99;
   handle managed;
   probe native;
@@ -137,7 +137,7 @@ static void attaching_workers(void) {
   uint64_t rounds = check_scaled(60), i;
   pthread_t feeders[2];
   feeder f[2];
-  selv_cache *cache = probe_cache(0, 0);
+  selv_cache *cache = mono_cache(0);
   memset(f, 0, sizeof f);
   for (i = 0; i < 2; i++) {
     f[i].cache = cache;
@@ -161,7 +161,7 @@ static void attaching_workers(void) {
 }
 
 static void late_and_again(void) {
-  selv_cache *cache = probe_cache(0, 0);
+  selv_cache *cache = mono_cache(0);
   uint64_t round;
   probe_warm(cache, 4);
   for (round = 0; round < 10; round++) {
@@ -189,7 +189,7 @@ int main(void) {
   CHECK_RUN(late_and_again);
 
   puts("finalised on the next line");
-  cache = probe_cache(0, 0);
+  cache = mono_cache(0);
   hook = mono_register(cache, 0);
   probe_warm(cache, 4);
   CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, NULL));
