@@ -1,5 +1,5 @@
-/* own_threads.c: two ways in which a host's own threads and Selvedge meet. The cache starts its workers through the host's function,
- * for a host that must know every thread; and a thread of the host's own enters the cache and gets the same hooks as a worker.
+/* own_threads.c: two ways in which a host's own threads and Selvedge meet. The cache starts its workers through the host's
+ * function, for a host that must know every thread; and a thread of the host's own enters the cache and gets a worker's hooks.
  *     cc -std=c99 -pthread own_threads.c -o own_threads $(pkg-config --cflags --libs selvedge) && ./own_threads */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>

@@ -10,6 +10,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 found=$1 build=$2
 mkdir -p "$build"
 build=$(cd "$build" && pwd)
+# Two makes at once take turns.
+exec 9>"$build/.lock"
+flock 9
 
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
 

@@ -21,7 +21,8 @@ static int32_t ask_the_rest(void *arg, void **out_value) {
   (void)out_value;
   for (i = 0; i < r->count; i++) {
     uint32_t crc = 0;
-    if (r->uses[i].runtime->crc(r->uses[i].hook, CHECK_TEXT, strlen(CHECK_TEXT), &crc) != 0 || crc != CHECK_CRC) return (int32_t)i + 1;
+    int failed = r->uses[i].runtime->crc(r->uses[i].hook, CHECK_TEXT, strlen(CHECK_TEXT), &crc);
+    if (failed || crc != CHECK_CRC) return (int32_t)i + 1;
   }
   return 0;
 }

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config.h"
 #include "files.h"
 #include "finish.h"
 #include "options.h"
@@ -93,15 +92,15 @@ static int add_hooks(selv_cache *cache, use *uses, size_t count) {
 
 /* The cache, its hooks, the work, the end of the runtimes, the end of the cache; recorded from its first worker to its last. */
 static int run(const options *o, report *r, use *uses, const file_list *files, work_result *work) {
-  selv_cache_options options = SELV_CACHE_OPTIONS_INIT;
+  selv_cache_options cache_options = SELV_CACHE_OPTIONS_INIT;
   const selv_cache_stats none = SELV_CACHE_STATS_INIT;
   selv_cache *cache;
   selv_status status;
   uint64_t at;
   size_t i;
   if (o->trace != NULL && (status = selv_trace_start(o->trace)) != SELV_OK) return fail("selv_trace_start", status);
-  options.name = "demo";
-  if ((status = selv_cache_new(&options, &cache)) != SELV_OK) return fail("selv_cache_new", status);
+  cache_options.name = "demo";
+  if ((status = selv_cache_new(&cache_options, &cache)) != SELV_OK) return fail("selv_cache_new", status);
   if (add_hooks(cache, uses, r->use_count) != 0) return EXIT_FAILURE;
   if (work_run(cache, uses, r->use_count, files, o->jobs, work) != 0) {
     fprintf(stderr, "demo: no memory for the list of %zu files\n", files->count);

@@ -28,9 +28,11 @@ static void help(const char *program) {
          "Holds several language runtimes in one process, attached to the workers of one thread cache. Every file below\n"
          "the folder is one job: on one worker, each runtime computes the file's CRC-32 in its own language, and all must agree.\n\n",
          program);
-  printf("  folder             default: %s\n", DEMO_FOLDER[0] != '\0' ? DEMO_FOLDER : "none, as no Python was found when this was built");
+  printf("  folder             default: %s\n",
+         DEMO_FOLDER[0] != '\0' ? DEMO_FOLDER : "none, as no Python was found when this was built");
   printf("  --runtimes LIST    which, with commas between: python, jvm, clr, mono (default: %s)\n", DEFAULT_RUNTIMES);
-  printf("  --jobs N           files in work at a time, 1 to %d (default: twice the cores, here %zu)\n", MOST_JOBS, default_jobs());
+  printf("  --jobs N           files in work at a time, 1 to %d (default: twice the cores, here %zu)\n", MOST_JOBS,
+         default_jobs());
   printf("  --limit N          stop after N files\n");
   printf("  --sample N         jobs per round when measuring the cost of attaching, 0 to %d; 0: do not measure\n"
          "                     (default: %d)\n", MOST_SAMPLE, DEFAULT_SAMPLE);
@@ -39,7 +41,8 @@ static void help(const char *program) {
   printf("  --no-trace         write none\n");
   printf("  --help             this text\n\n"
          "Exit status: 0 if all digests agreed, every attach had its detach, every job was delivered and every runtime ended\n"
-         "cleanly; 1 if not; 2 for a wrong option or folder; 130 or 143 if interrupted. Unreadable files are named, and are no error.\n\n"
+         "cleanly; 1 if not; 2 for a wrong option or folder; 130 or 143 if interrupted. Unreadable files are named, and are\n"
+         "no error.\n\n"
          "In this build:\n");
   for (i = 0; i < RUNTIMES_MAX; i++)
     printf("  %-7s %s%s%s\n", runtimes[i]->key, runtimes[i]->name, runtimes[i]->absent != NULL ? " left out: " : "",
@@ -72,8 +75,8 @@ static int parse_runtimes(const char *program, const char *list, options *out) {
     size_t length = strcspn(at, ","), i;
     const runtime *found = runtime_find(at, length);
     if (found == NULL) {
-      fprintf(stderr, "%s: --runtimes %s: expected some of python, jvm, clr, mono with commas between, not \"%.*s\"\n", program, list,
-              (int)length, at);
+      fprintf(stderr, "%s: --runtimes %s: expected some of python, jvm, clr, mono with commas between, not \"%.*s\"\n", program,
+              list, (int)length, at);
       return wrong(program);
     }
     for (i = 0; i < out->wanted_count; i++) {

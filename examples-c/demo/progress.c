@@ -65,7 +65,8 @@ void progress_show(progress *p, size_t done, uint64_t bytes) {
   } else if (p->total > 0 && done * 10 / p->total > p->tenths) {
     text files, all, size;
     p->tenths = (unsigned)(done * 10 / p->total);
-    printf("%3u%%  %s of %s files, %s\n", p->tenths * 10, text_count(&files, done), text_count(&all, p->total), text_bytes(&size, bytes));
+    printf("%3u%%  %s of %s files, %s\n", p->tenths * 10, text_count(&files, done), text_count(&all, p->total),
+           text_bytes(&size, bytes));
     fflush(stdout);
   }
 }

@@ -34,16 +34,16 @@ size_t work_digests(size_t uses) { return uses > 1 ? uses : 2; }
 /* The job. The file is read once; every runtime works on the same memory. */
 static int32_t check_file(void *arg, void **out_value) {
   check *c = (check *)arg;
-  content content;
-  int code = file_read(c->file->path, SIZE_MAX, &content);
+  content whole;
+  int code = file_read(c->file->path, SIZE_MAX, &whole);
   size_t i;
   (void)out_value;
   if (code != 0) return code;
-  c->bytes = content.length;
+  c->bytes = whole.length;
   for (i = 0; i < work.use_count && code == 0; i++)
-    if (work.uses[i].runtime->crc(work.uses[i].hook, content.data, content.length, &c->crc[i]) != 0) code = CHECK_FAILED(i);
-  if (work.use_count == 1) c->crc[1] = reference_crc32(content.data, content.length);
-  free(content.data);
+    if (work.uses[i].runtime->crc(work.uses[i].hook, whole.data, whole.length, &c->crc[i]) != 0) code = CHECK_FAILED(i);
+  if (work.use_count == 1) c->crc[1] = reference_crc32(whole.data, whole.length);
+  free(whole.data);
   return code;
 }
 
