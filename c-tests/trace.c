@@ -2,6 +2,8 @@
  * be in it beside it; the driver then reads it as JSON and checks lanes, names, and that begins and ends balance. */
 #include "probe.h"
 
+#include <sys/wait.h>
+
 static char folder[512];
 
 static void path_of(char *out, size_t len, const char *file) { snprintf(out, len, "%s/%s", folder, file); }
@@ -88,6 +90,73 @@ static void started_and_stopped_in_the_middle(void) {
   probe_end(c);
 }
 
+/* What the parent traces is the parent's: a child writes nothing into that file, at no point of its life. */
+static void a_fork_child_leaves_the_trace_alone(void) {
+  static const char *const names[] = {"before the fork", "after the fork"};
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  char path[600];
+  int status = 0;
+  pid_t child;
+  probe p;
+  probe_init(&p);
+  path_of(path, sizeof path, "fork.trace.json");
+  CHECK_OK(selv_trace_start(path));
+  run_named(c, "before the fork", &p);
+  fflush(stdout);
+  child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    selv_status stopped;
+    alarm((unsigned)check_patience_s());
+    run_named(c, "in the child", &p);
+    stopped = selv_trace_stop();
+    CHECK(stopped == SELV_E_CLOSED || stopped == SELV_E_FORKED);
+    path_of(path, sizeof path, "child.trace.json");
+    CHECK_OK(selv_trace_start(path)); /* it may trace for itself */
+    run_named(c, "in the child", &p);
+    CHECK_OK(selv_trace_stop());
+    exit(0);
+  }
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  run_named(c, "after the fork", &p);
+  CHECK_OK(selv_trace_stop());
+  write_list("fork.expect", names, sizeof names / sizeof names[0]);
+  probe_end(c);
+}
+
+/* A thread that ends inside its job never comes to its end event; the file must balance all the same. */
+static int32_t ends_its_thread(void *arg, void **out_value) {
+  (void)arg;
+  (void)out_value;
+  pthread_exit(NULL);
+}
+
+static void a_lost_thread_leaves_no_open_event(void) {
+  static const char *const names[] = {"cut short", "whole"};
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  selv_job_options job;
+  hook_probe h;
+  selv_hook *hook;
+  char path[600];
+  uint32_t remaining;
+  probe p;
+  probe_init(&p);
+  hook_probe_init(&h, "h", NULL);
+  path_of(path, sizeof path, "lost.trace.json");
+  hook = hook_probe_register_full(c, &h, 0);
+  CHECK_OK(selv_trace_start(path));
+  job = probe_job(ends_its_thread, &p);
+  job.name = "cut short";
+  CHECK_STATUS(probe_through(c, &job).status, SELV_E_BROKEN);
+  run_named(c, "whole", &p);
+  CHECK_OK(selv_trace_stop());
+  write_list("lost.expect", names, sizeof names / sizeof names[0]);
+  hook_probe_remove(hook, &h);
+  CHECK_OK(selv_cache_shutdown(c, 0, SELV_FOREVER, &remaining));
+  selv_cache_release(c);
+}
+
 /* A full disk is told at stop, and the cache does not mind. */
 static void a_full_disk_is_told(void) {
   selv_cache *c = probe_cache(0, 0);
@@ -118,6 +187,8 @@ int main(void) {
   }
   CHECK_RUN(hooks_and_jobs_are_in_the_trace);
   CHECK_RUN(started_and_stopped_in_the_middle);
+  CHECK_RUN(a_fork_child_leaves_the_trace_alone);
+  CHECK_RUN(a_lost_thread_leaves_no_open_event);
   CHECK_RUN(a_full_disk_is_told);
   return 0;
 }
