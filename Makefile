@@ -43,7 +43,7 @@ lint:
 	cargo clippy --release --locked --lib --tests -- -D warnings
 
 demo: setup-demo runtimes lib
-	@$(MAKE) --no-print-directory -C examples-c/demo run ARGS='$(ARGS)'
+	@$(MAKE) --no-print-directory -s -C examples-c/demo run PREFIX= ARGS='$(ARGS)'
 
 test: setup-test runtimes lib lint
 	cargo test --release --locked

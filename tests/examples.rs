@@ -111,14 +111,14 @@ fn make(arguments: &[&str]) -> Result<support::program::Ended, String> {
 }
 
 fn short_examples() -> Result<(), String> {
-    make(&["-C", "examples-c", "run"])?.into_result()
+    make(&["-C", "examples-c", "run", "PREFIX="])?.into_result()
 }
 
 /// The main job, built once: two makes at a time in one folder would write the same files.
 fn demo() -> Result<Command, String> {
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     BUILT
-        .get_or_init(|| make(&["-C", "examples-c/demo"])?.into_result())
+        .get_or_init(|| make(&["-C", "examples-c/demo", "PREFIX="])?.into_result())
         .clone()?;
     Ok(Command::new(root().join("target/demo/demo")))
 }
