@@ -8,8 +8,12 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
+// The models leave the C functions out, and with them what only those use.
+#![cfg_attr(loom, allow(dead_code, unused_imports))]
 
 #[cfg(not(loom))]
 pub mod capi;
 mod core;
+#[cfg(all(test, loom))]
+mod models;
 mod sys;

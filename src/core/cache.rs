@@ -15,7 +15,7 @@ use super::queue::JobQueue;
 use super::spin::SpinPolicy;
 use crate::sys::clock::{Deadline, NO_WAIT};
 use crate::sys::futex;
-use crate::sys::lock::{ForkLock, ForkReset, Guard};
+use crate::sys::lock::{ForkLock, ForkReset, Guard, static_lock};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ impl Cache {
             // One word, written at once: whole in the child, where the cache itself starts anew.
             fn reset_in_child(&mut self) {}
         }
-        static SHARED: ForkLock<Shared> = ForkLock::new(Shared(None));
+        static_lock!(static SHARED: Shared = Shared(None));
         let mut shared = SHARED.lock();
         let cache = shared
             .0

@@ -7,7 +7,7 @@ use super::hook::Hook;
 use super::name::Name;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
-use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, thread_local};
 use std::sync::Arc;
 
 /// A job as it travels: plain data, copied from hand to hand, with no destructor.

@@ -7,7 +7,7 @@ use super::handoff::Handoff;
 use super::idle::{Idle, Links};
 use super::job::{Job, Order};
 use super::worker::{CacheRef, Role, Worker};
-use crate::sys::lock::{ForkLock, ForkReset};
+use crate::sys::lock::{ForkReset, static_lock};
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::sys::thread::Start;
 use crossbeam_utils::CachePadded;
@@ -68,7 +68,7 @@ impl ForkReset for Pool {
     }
 }
 
-static POOL: ForkLock<Pool> = ForkLock::new(Pool(Vec::new()));
+static_lock!(static POOL: Pool = Pool(Vec::new()));
 
 impl Node {
     /// A node for a new worker of `cache`.

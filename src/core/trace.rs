@@ -7,7 +7,7 @@ use super::error::{self, Error, Result};
 use super::name::Name;
 use super::panic::step;
 use super::worker::Worker;
-use crate::sys::lock::{ForkLock, ForkReset};
+use crate::sys::lock::{ForkReset, static_lock};
 use crate::sys::{clock, fork};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -131,7 +131,7 @@ impl std::fmt::Display for Json<'_> {
     }
 }
 
-static WRITER: ForkLock<Writer> = ForkLock::new(Writer::new());
+static_lock!(static WRITER: Writer = Writer::new());
 
 /// What an event is about.
 #[derive(Clone, Copy)]

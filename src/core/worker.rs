@@ -6,6 +6,7 @@ use super::hook::Hook;
 use super::name::Name;
 use super::node::Node;
 use crate::sys::fork;
+use crate::sys::sync::thread_local;
 use std::cell::{Cell, RefCell};
 use std::ffi::CStr;
 use std::ptr::{self, NonNull};
@@ -89,7 +90,7 @@ pub struct Worker {
 }
 
 thread_local! {
-    /// This thread's records, the latest first.
+    // This thread's records, the latest first.
     static CURRENT: Cell<*const Worker> = const { Cell::new(ptr::null()) };
 }
 
@@ -138,14 +139,14 @@ impl Worker {
 
     /// On the thread itself: from now on it is found by [`current_in`].
     pub fn make_current(&self) {
-        self.outer.set(CURRENT.get());
-        CURRENT.set(self);
+        self.outer.set(CURRENT.with(Cell::get));
+        CURRENT.with(|current| current.set(self));
     }
 
     pub fn end_current(&self) {
-        let mut link = CURRENT.get();
+        let mut link = CURRENT.with(Cell::get);
         if ptr::eq(link, self) {
-            CURRENT.set(self.outer.get());
+            CURRENT.with(|current| current.set(self.outer.get()));
             return;
         }
         // SAFETY: every record on this thread's chain is alive: it takes itself off here before it ends.

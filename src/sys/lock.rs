@@ -177,6 +177,23 @@ mod imp {
 
 pub use imp::{ForkLock, Guard};
 
+/// A [`ForkLock`] that is a static. In the models each run has one of its own.
+#[cfg(not(loom))]
+macro_rules! static_lock {
+    (static $name:ident: $data:ty = $value:expr) => {
+        static $name: $crate::sys::lock::ForkLock<$data> = $crate::sys::lock::ForkLock::new($value);
+    };
+}
+#[cfg(loom)]
+macro_rules! static_lock {
+    (static $name:ident: $data:ty = $value:expr) => {
+        loom::lazy_static! {
+            static ref $name: $crate::sys::lock::ForkLock<$data> = $crate::sys::lock::ForkLock::new($value);
+        }
+    };
+}
+pub(crate) use static_lock;
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

@@ -7,6 +7,18 @@ pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[cfg(loom)]
 pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+/// The models run all threads on one thread of the system, so thread-locals are loom's, too.
+#[cfg(loom)]
+macro_rules! model_thread_local {
+    (static $name:ident: $type:ty = const $init:block $(;)?) => {
+        loom::thread_local!(static $name: $type = $init);
+    };
+}
+#[cfg(loom)]
+pub(crate) use model_thread_local as thread_local;
+#[cfg(not(loom))]
+pub use std::thread_local;
+
 #[cfg(loom)]
 pub use loom::cell::UnsafeCell;
 

@@ -45,6 +45,10 @@ impl ExitKey {
 
     /// Has the destructor called with `value` when this thread ends; null calls it off.
     pub fn set(&self, value: *const c_void) {
+        // The threads of the models are none of the system's.
+        if cfg!(loom) {
+            return;
+        }
         if let Some(key) = self.key() {
             // SAFETY: a key of ours.
             unsafe { libc::pthread_setspecific(key, value) };

@@ -1,0 +1,191 @@
+//! Hooks that come, fail and go while workers start them: once a removal has returned, nothing of the hook runs any more.
+
+use super::*;
+use crate::core::callback::{ExitFn, FreeFn, StartFn};
+use crate::core::hook::{self, Callbacks, Hook};
+use crate::core::unregister::unregister;
+use crate::core::worker::Worker;
+use loom::thread;
+use std::sync::atomic::AtomicBool;
+
+/// What a runtime would see. Like the probes' counters these order nothing.
+#[derive(Default)]
+struct Runtime {
+    starts: AtomicU32,
+    exits: AtomicU32,
+    frees: AtomicU32,
+    /// How many starts are yet to fail.
+    failures: AtomicU32,
+    /// The removal has returned.
+    gone: AtomicBool,
+}
+
+impl Runtime {
+    fn register(self: &Arc<Self>, cache: &Arc<Cache>, flags: u32) -> Arc<Hook> {
+        // SAFETY: the functions take what such callbacks are called with.
+        let callbacks = unsafe {
+            Callbacks {
+                on_start: Some(StartFn::new(on_start)),
+                on_exit: Some(ExitFn::new(on_exit)),
+                before_job: None,
+                after_job: None,
+                user: Opaque(Arc::as_ptr(self).cast_mut().cast()),
+                user_free: Some(FreeFn::new(user_free)),
+            }
+        };
+        hook::register(cache, "runtime", flags, callbacks).expect("registers")
+    }
+
+    /// What may be relied on when the removal has returned.
+    fn check_gone(&self) {
+        self.gone.store(true, Relaxed);
+        assert_eq!(self.starts.load(Relaxed), self.exits.load(Relaxed));
+        assert_eq!(self.frees.load(Relaxed), 1);
+    }
+
+    fn of<'a>(user: *mut c_void) -> &'a Runtime {
+        // SAFETY: each model keeps its runtimes until after the shutdown.
+        let runtime = unsafe { &*user.cast::<Runtime>() };
+        assert!(!runtime.gone.load(Relaxed), "a callback after the removal");
+        runtime
+    }
+}
+
+unsafe extern "C-unwind" fn on_start(
+    user: *mut c_void,
+    _worker: *const Worker,
+    _slot: *mut *mut c_void,
+) -> i32 {
+    // Attaching takes time: the others may run.
+    thread::yield_now();
+    let runtime = Runtime::of(user);
+    let left = runtime.failures.load(Relaxed);
+    if left > 0 {
+        runtime.failures.store(left - 1, Relaxed);
+        return 7;
+    }
+    runtime.starts.fetch_add(1, Relaxed);
+    0
+}
+
+unsafe extern "C-unwind" fn on_exit(user: *mut c_void, _worker: *const Worker, _slot: *mut c_void) {
+    thread::yield_now();
+    Runtime::of(user).exits.fetch_add(1, Relaxed);
+}
+
+unsafe extern "C-unwind" fn user_free(user: *mut c_void) {
+    Runtime::of(user).frees.fetch_add(1, Relaxed);
+}
+
+fn remove(hook: &Hook) {
+    let mut attached = 9;
+    unregister(hook, FOREVER, &mut attached).expect("a removal that may wait for ever");
+    assert_eq!(attached, 0);
+}
+
+/// A worker is about to start the hook while it is removed.
+#[test]
+fn unregister_against_start() {
+    explore(|| {
+        let cache = cache(Idle::Stays, 0);
+        let runtime = Arc::new(Runtime::default());
+        let hook = runtime.register(&cache, 0);
+        let job = Probe::new();
+        assert!(job.submit(&cache));
+        remove(&hook);
+        runtime.check_gone();
+        finish(&cache);
+        job.check_delivered(error::OK);
+    });
+}
+
+/// The same for jobs that name the hook: the pick was made before, the start comes after.
+#[test]
+fn unregister_against_two_workers() {
+    explore(|| {
+        let cache = cache(Idle::TimesOut, 0);
+        let runtime = Arc::new(Runtime::default());
+        let hook = runtime.register(&cache, 0);
+        let jobs = [Probe::new(), Probe::new()];
+        for job in &jobs {
+            assert!(job.submit(&cache));
+        }
+        remove(&hook);
+        runtime.check_gone();
+        finish(&cache);
+        jobs.iter().for_each(|job| job.check_delivered(error::OK));
+    });
+}
+
+/// Two hooks of one worker are removed at once, and a job comes in the middle.
+#[test]
+fn two_removals() {
+    explore(|| {
+        let cache = cache(Idle::Stays, 0);
+        let runtimes = [Arc::new(Runtime::default()), Arc::new(Runtime::default())];
+        let hooks = [
+            runtimes[0].register(&cache, 0),
+            runtimes[1].register(&cache, 0),
+        ];
+        Probe::warm_up(&cache);
+        let job = Probe::new();
+        let other = thread::spawn({
+            let (hook, runtime) = (Arc::clone(&hooks[0]), Arc::clone(&runtimes[0]));
+            move || {
+                remove(&hook);
+                runtime.check_gone();
+            }
+        });
+        remove(&hooks[1]);
+        runtimes[1].check_gone();
+        assert!(job.submit(&cache));
+        other.join().unwrap();
+        finish(&cache);
+        job.check_delivered(error::OK);
+    });
+}
+
+/// A hook that fails once, and two jobs that need it: each is delivered, and the cache stays healthy.
+#[test]
+fn failing_hook_against_second_submit() {
+    explore(|| {
+        let cache = cache(Idle::Stays, 0);
+        let runtime = Arc::new(Runtime::default());
+        runtime.failures.store(1, Relaxed);
+        let hook = runtime.register(&cache, 0);
+        let jobs = [Probe::new(), Probe::new()];
+        for job in &jobs {
+            assert!(job.submit(&cache));
+        }
+        finish(&cache);
+        let failed = |job: &Arc<Probe>| job.status.load(Relaxed) == error::HOOK_FAILED;
+        assert_eq!(jobs.iter().filter(|job| failed(job)).count(), 1);
+        for job in &jobs {
+            job.check_delivered(if failed(job) {
+                error::HOOK_FAILED
+            } else {
+                error::OK
+            });
+        }
+        remove(&hook);
+        runtime.check_gone();
+    });
+}
+
+/// An EAGER hook is registered while the worker lines up: it is started before the next job, in whichever order it is told.
+#[test]
+fn register_against_lining_up() {
+    explore(|| {
+        let cache = cache(Idle::Stays, 0);
+        let runtime = Arc::new(Runtime::default());
+        let jobs = [Probe::new(), Probe::new()];
+        assert!(jobs[0].submit(&cache));
+        let hook = runtime.register(&cache, hook::EAGER);
+        assert!(jobs[1].submit(&cache));
+        finish(&cache);
+        jobs.iter().for_each(|job| job.check_delivered(error::OK));
+        assert!(runtime.starts.load(Relaxed) >= 1);
+        remove(&hook);
+        runtime.check_gone();
+    });
+}
