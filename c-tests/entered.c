@@ -212,6 +212,60 @@ static void a_waiting_unregister_hears_of_the_loss(void) {
   selv_cache_release(c);
 }
 
+/* A removal that another thread has begun waits for this one: entering once more, in a job or on a host's own thread, must not
+ * take the hook away in the middle of what needs it. */
+static selv_cache *nested_cache;
+static selv_hook *nested_hook;
+
+static void *begin_removal(void *unused) {
+  uint32_t attached = 0;
+  (void)unused;
+  CHECK_STATUS(selv_hook_unregister(nested_hook, 0, &attached), SELV_E_TIMEDOUT);
+  CHECK_EQ_U64(attached, 1);
+  return NULL;
+}
+
+static void enter_again_during_a_removal(void) {
+  pthread_t remover;
+  CHECK(selv_hook_slot(nested_hook) != NULL);
+  CHECK(pthread_create(&remover, NULL, begin_removal, NULL) == 0);
+  CHECK(pthread_join(remover, NULL) == 0);
+  CHECK_OK(selv_thread_enter(nested_cache, NULL, 0));
+  CHECK(selv_hook_slot(nested_hook) != NULL);
+  CHECK_OK(selv_thread_leave(nested_cache));
+  CHECK(selv_hook_slot(nested_hook) != NULL);
+}
+
+static int32_t enters_during_a_removal(void *arg, void **out_value) {
+  (void)arg;
+  (void)out_value;
+  enter_again_during_a_removal();
+  return 0;
+}
+
+static void a_nested_enter_takes_no_hook_away(void) {
+  check_journal journal = CHECK_JOURNAL_INIT;
+  selv_job_options job = SELV_JOB_OPTIONS_INIT;
+  hook_probe h, second;
+  nested_cache = probe_cache(0, SELV_FOREVER);
+  hook_probe_init(&h, "h", &journal);
+  nested_hook = hook_probe_register_full(nested_cache, &h, 0);
+  job.fn = enters_during_a_removal;
+  CHECK_OK(probe_through(nested_cache, &job).status);
+  hook_probe_remove(nested_hook, &h);
+  CHECK_JOURNAL(&journal, "h.start h.before h.after h.exit");
+
+  hook_probe_init(&second, "s", NULL);
+  nested_hook = hook_probe_register(nested_cache, &second, 0);
+  CHECK_OK(selv_thread_enter(nested_cache, NULL, 0));
+  enter_again_during_a_removal();
+  CHECK_EQ_U64(check_tally_get(&second.exits), 0);
+  CHECK_OK(selv_thread_leave(nested_cache));
+  CHECK_EQ_U64(check_tally_get(&second.exits), 1);
+  hook_probe_remove(nested_hook, &second);
+  probe_end(nested_cache);
+}
+
 /* An entered thread is not one of the workers: it may run jobs and wait for them, and shut the cache down. */
 static void an_entered_thread_may_use_the_cache(void) {
   selv_cache *c = probe_cache(1, 0);
@@ -234,6 +288,7 @@ int main(void) {
   CHECK_RUN(other_threads_count_until_they_leave);
   CHECK_RUN(a_thread_that_ends_without_leaving_is_lost_and_blocks_nobody);
   CHECK_RUN(a_waiting_unregister_hears_of_the_loss);
+  CHECK_RUN(a_nested_enter_takes_no_hook_away);
   CHECK_RUN(an_entered_thread_may_use_the_cache);
   return 0;
 }

@@ -103,6 +103,32 @@ static void shutdown_joins(void) {
   selv_hook_release(hook);
 }
 
+/* Jobs end just as the removal begins: whichever way each worker hears of it, it retires and is waited for. */
+static void removal_against_the_end_of_jobs(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  uint64_t round, rounds = check_scaled(300);
+  for (round = 0; round < rounds; round++) {
+    selv_job_options hold;
+    hook_probe h;
+    selv_hook *hook;
+    volatile uint64_t spin;
+    probe p;
+    int i;
+    probe_init(&p);
+    hook_probe_init(&h, "retiring", NULL);
+    hook = hook_probe_register(c, &h, SELV_HOOK_RETIRE);
+    hold = probe_job(probe_hold, &p);
+    for (i = 0; i < 4; i++) CHECK_OK(selv_cache_submit(c, &hold, NULL));
+    CHECK_WAIT(&p.entered, 4);
+    check_tally_add(&p.go, 1);
+    for (spin = 0; spin < round % 100 * 300;) spin++; /* a little later each time */
+    hook_probe_remove(hook, &h);
+    CHECK_WAIT(&p.freed, 4);
+    CHECK_EQ_U64(check_tally_get(&h.exits), 4);
+  }
+  probe_end(c);
+}
+
 static selv_status never_spawn(void *data, void (*entry)(void *), void *entry_arg, const char *name, size_t stack_size,
                                void **out_handle) {
   (void)data;
@@ -140,6 +166,7 @@ int main(void) {
   CHECK_RUN(busy_workers_retire_when_their_job_ends);
   CHECK_RUN(a_worker_on_its_way_out_is_waited_for);
   CHECK_RUN(shutdown_joins);
+  CHECK_RUN(removal_against_the_end_of_jobs);
   CHECK_RUN(a_spawn_without_join_cannot_retire);
   return 0;
 }

@@ -9,6 +9,7 @@ struct starter {
   selv_status failure;
   size_t stack_size;
   char name[64];
+  check_tally *inside, *go; /* if set: the first call tells that it is there, and waits */
 };
 
 struct entry {
@@ -31,6 +32,10 @@ static selv_status start(void *data, void (*entry)(void *), void *entry_arg, con
   pthread_attr_t attributes;
   struct entry *e;
   pthread_t *thread;
+  if (call == 1 && s->inside != NULL) {
+    check_tally_add(s->inside, 1);
+    CHECK_WAIT(s->go, 1);
+  }
   if (call >= s->fails_from && call <= s->fails_to) {
     *out_handle = (void *)(uintptr_t)1; /* what a failed call leaves there is not to be used */
     return s->failure;
@@ -51,6 +56,7 @@ static selv_status start(void *data, void (*entry)(void *), void *entry_arg, con
 }
 
 static void join(void *data, void *handle) {
+  CHECK(!pthread_equal(*(pthread_t *)handle, pthread_self())); /* nobody can wait for himself */
   CHECK(pthread_join(*(pthread_t *)handle, NULL) == 0);
   free(handle);
   __atomic_add_fetch(&((struct starter *)data)->joins, 1, __ATOMIC_SEQ_CST);
@@ -194,6 +200,73 @@ static void a_bounded_cache_with_a_worker_may_queue(void) {
   CHECK_EQ_U64(check_tally_get(&p.freed), status == SELV_OK ? 1 : 0);
 }
 
+/* A job was queued behind a thread that is just being started, and that start fails: it was accepted, so it is delivered. */
+static void *submit_first(void *cache) {
+  selv_status status = selv_start_thread_soon((selv_cache *)cache, probe_never, NULL, NULL, NULL);
+  CHECK_STATUS(status, SELV_E_SPAWN);
+  return NULL;
+}
+
+static void a_job_behind_a_failing_start_is_not_lost(void) {
+  int fails_to;
+  for (fails_to = 1; fails_to <= 2; fails_to++) { /* the next start works, or fails as well */
+    check_tally inside = CHECK_TALLY_INIT, go = CHECK_TALLY_INIT;
+    struct starter s;
+    selv_cache *c;
+    selv_job_options job;
+    selv_status status;
+    pthread_t first;
+    probe p;
+    memset(&s, 0, sizeof s);
+    probe_init(&p);
+    s.failure = SELV_E_SPAWN;
+    s.fails_from = 1;
+    s.fails_to = fails_to;
+    s.inside = &inside;
+    s.go = &go;
+    c = cache_with(&s, 1);
+    CHECK(pthread_create(&first, NULL, submit_first, c) == 0);
+    CHECK_WAIT(&inside, 1);
+    job = probe_job(probe_run, &p);
+    status = selv_cache_submit(c, &job, NULL);
+    check_tally_add(&go, 1);
+    CHECK(pthread_join(first, NULL) == 0);
+    if (status == SELV_OK) {
+      CHECK_WAIT(&p.freed, 1);
+      CHECK_EQ_U64(check_tally_get(&p.delivered), 1);
+      CHECK_STATUS(p.last.status, fails_to == 1 ? SELV_OK : SELV_E_SPAWN);
+    } else
+      CHECK_STATUS(status, SELV_E_SPAWN);
+    probe_end(c);
+  }
+}
+
+/* Workers that retire one after the other while jobs queue: each is joined once, by somebody else. */
+static void retiring_workers_are_joined_by_another(void) {
+  struct starter s;
+  selv_cache *c;
+  selv_job_options hold;
+  hook_probe h;
+  selv_hook *hook;
+  uint32_t attached = 99;
+  probe p;
+  int i;
+  memset(&s, 0, sizeof s);
+  probe_init(&p);
+  hook_probe_init(&h, "retiring", NULL);
+  c = cache_with(&s, 1);
+  hook = hook_probe_register(c, &h, SELV_HOOK_RETIRE);
+  hold = probe_job(probe_hold, &p);
+  for (i = 0; i < 3; i++) CHECK_OK(selv_cache_submit(c, &hold, NULL));
+  CHECK_WAIT(&p.entered, 1);
+  CHECK_STATUS(selv_hook_unregister(hook, 0, &attached), SELV_E_TIMEDOUT);
+  check_tally_add(&p.go, 1);
+  hook_probe_remove(hook, &h);
+  CHECK_WAIT(&p.freed, 3);
+  probe_end(c);
+  CHECK_EQ_U64(s.joins, s.calls);
+}
+
 /* Without join the host looks after its threads: shutdown returns when they have left the library's code. */
 static selv_status start_detached(void *data, void (*entry)(void *), void *entry_arg, const char *name, size_t stack_size,
                                   void **out_handle) {
@@ -230,6 +303,8 @@ int main(void) {
   CHECK_RUN(the_unknown_status_is_named);
   CHECK_RUN(the_nth_call_fails);
   CHECK_RUN(a_bounded_cache_with_a_worker_may_queue);
+  CHECK_RUN(a_job_behind_a_failing_start_is_not_lost);
+  CHECK_RUN(retiring_workers_are_joined_by_another);
   CHECK_RUN(join_is_optional);
   return 0;
 }

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Trial::test("header::declares_what_is_exported", || {
             Ok(header_against_exports()?)
         }),
+        Trial::test("header::keeps_to_its_own_names", || Ok(header_names()?)),
         Trial::test("exports::are_the_golden_list", || Ok(exports_are_golden()?)),
         Trial::test("elf::soname", || Ok(soname()?)),
         Trial::test("elf::nodelete", || Ok(nodelete()?)),
@@ -101,6 +102,22 @@ fn header_drift() -> Result<(), String> {
     Err(format!(
         "include/selvedge.h is not what the sources generate (first difference in line {differs}): run `make header`"
     ))
+}
+
+/// A host has its own LAZY and ALL: every macro, type and tag of the headers begins with the library's prefix.
+fn header_names() -> Result<(), String> {
+    let mut headers = vec![root().join("include/selvedge.h")];
+    headers.extend(files_with_extension(&root().join("include/selvedge"), "h")?);
+    let mut foreign = BTreeSet::new();
+    for path in headers {
+        let text = std::fs::read_to_string(&path)
+            .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+        foreign.extend(header::names_without_prefix(&text));
+    }
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    Err(format!("the headers define {foreign:?}"))
 }
 
 fn exports() -> Result<BTreeSet<String>, String> {

@@ -59,6 +59,43 @@ fn called_name(statement: &str) -> Option<String> {
     name.starts_with("selv_").then(|| name.to_owned())
 }
 
+/// The macros, struct tags and typedefs that a header of ours defines without our prefix.
+pub fn names_without_prefix(text: &str) -> Vec<String> {
+    let identifier = |rest: &str| -> String {
+        rest.trim_start()
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let mut names = Vec::new();
+    // Only what stands at the left margin: inside a function a name is nobody else's business.
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix('#') {
+            names.extend(rest.trim_start().strip_prefix("define ").map(identifier));
+        } else if let Some(rest) = line.strip_prefix("} ") {
+            names.push(identifier(rest)); // typedef struct ... { ... } name;
+        } else if let Some(rest) = line.strip_prefix("typedef ") {
+            let name = match rest.split_once("(*") {
+                Some((_, function)) => identifier(function),
+                None => identifier(
+                    rest.trim_end_matches(';')
+                        .rsplit([' ', '*'])
+                        .next()
+                        .unwrap_or_default(),
+                ),
+            };
+            names.push(if rest.ends_with('{') {
+                String::new()
+            } else {
+                name
+            });
+        }
+    }
+    let ours = |name: &String| name.to_ascii_lowercase().starts_with("selv") || name.is_empty();
+    names.retain(|name| !ours(name));
+    names
+}
+
 /// A header that makes every call go through a pointer found by dlsym. It is force-included before a test, so that the very
 /// same test source runs against a library that the program was never linked with.
 pub fn dlopen_shim(functions: &[String], library: &Path) -> String {
