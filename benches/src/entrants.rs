@@ -106,6 +106,21 @@ const SELVEDGE_RUN: NativePeer = NativePeer {
     },
 };
 
+const SELVEDGE_MAX: NativePeer = NativePeer {
+    id: "selvedge-max",
+    label: "Selvedge, `max_workers`",
+    kind: Kind::Fixed,
+    make: |s| {
+        selvedge_pool(
+            s,
+            Variant {
+                bounded: true,
+                ..DEFAULT
+            },
+        )
+    },
+};
+
 const SELVEDGE_BURST: &[NativePeer] = &[
     NativePeer {
         id: "selvedge-many",
@@ -116,20 +131,6 @@ const SELVEDGE_BURST: &[NativePeer] = &[
                 s,
                 Variant {
                     bulk: true,
-                    ..DEFAULT
-                },
-            )
-        },
-    },
-    NativePeer {
-        id: "selvedge-max",
-        label: "Selvedge, `max_workers`",
-        kind: Kind::Fixed,
-        make: |s| {
-            selvedge_pool(
-                s,
-                Variant {
-                    bounded: true,
                     ..DEFAULT
                 },
             )
@@ -246,7 +247,7 @@ const MANAGED: &[ManagedPeer] = &[
 pub fn ids() -> Vec<&'static str> {
     let native = SELVEDGE
         .iter()
-        .chain([&SELVEDGE_RUN])
+        .chain([&SELVEDGE_RUN, &SELVEDGE_MAX])
         .chain(SELVEDGE_BURST)
         .chain(PEERS);
     native
@@ -304,7 +305,11 @@ impl Cast {
         let mut native: Vec<NativePeer> = SELVEDGE.to_vec();
         match scenario {
             "roundtrip" => native.push(SELVEDGE_RUN),
-            "burst" => native.extend(SELVEDGE_BURST),
+            "submitters-1" | "submitters-2" | "submitters-4" => native.push(SELVEDGE_MAX),
+            "burst" => {
+                native.push(SELVEDGE_MAX);
+                native.extend(SELVEDGE_BURST);
+            }
             "memory" | "reclaim" | "coldstart" => native.truncate(1),
             _ => {}
         }

@@ -152,11 +152,14 @@ fn panel(
         let style = font(11, PALE, false).pos(Pos::new(HPos::Center, VPos::Bottom));
         root.draw(&Text::new(tick_label(tick), (x, bars - 9), style))?;
     }
+    // The cost of hooks is measured on Selvedge alone.
+    let all_own = table.scenario.id == "hooks";
     for (position, (row, s)) in rows.iter().enumerate() {
+        let own = all_own || row.is_own();
         let y = bars + position as i32 * STEP;
         let middle = y + BAR / 2;
         let main = row.label.contains("**");
-        let color = match (main, row.is_own()) {
+        let color = match (main, own) {
             (true, _) => OWN,
             (false, true) => OWN_VARIANT,
             (false, false) => PEER,
@@ -174,7 +177,7 @@ fn panel(
                 INK.stroke_width(1),
             ))?;
         }
-        let ink = if row.is_own() { OWN } else { INK };
+        let ink = if own { OWN } else { INK };
         let name = font(13, ink, main).pos(right_text);
         root.draw(&Text::new(
             row.plain_label(),

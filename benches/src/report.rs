@@ -263,14 +263,16 @@ fn markdown(tables: &[Table], marks: &[Mark], run: &Run) -> String {
         for line in table.cells() {
             writeln!(text, "| {} |", line.join(" | ")).unwrap();
         }
-        let absent: Vec<_> = table.absent().collect();
-        if !absent.is_empty() {
-            text.push_str("\nLeft out: ");
-            let reasons: Vec<String> = absent
-                .iter()
-                .map(|(row, reason)| format!("{} ({reason})", row.plain_label()))
-                .collect();
-            writeln!(text, "{}.", reasons.join("; ")).unwrap();
+        // One line for each reason, in the order in which they come up.
+        let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+        for (row, reason) in table.absent() {
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, rows)) => rows.push(row.label.clone()),
+                None => reasons.push((reason, vec![row.label.clone()])),
+            }
+        }
+        for (reason, rows) in reasons {
+            write!(text, "\nLeft out: {} ({reason}).\n", rows.join(", ")).unwrap();
         }
     }
     text
