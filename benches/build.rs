@@ -140,7 +140,6 @@ fn native_peers(here: &Path, root: &Path, out: &Path) {
     let mut table = String::from("pub const NATIVE: &[(&str, Result<&Vtable, &str>)] = &[\n");
     let mut link_cpp = false;
     for peer in NATIVE {
-        println!("cargo:rustc-check-cfg=cfg(peer_{})", peer.id);
         match native_peer(here, &bs, out, peer) {
             Ok(()) => {
                 link_cpp |= peer.file.ends_with(".cpp");

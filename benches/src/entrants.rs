@@ -1,17 +1,14 @@
 //! Who takes part in which scenario, and why the others do not.
 
 use crate::peers::child::Child;
-use crate::peers::native::{self, Native};
-use crate::peers::rust::{Blocking, Rayon, StdThread, Threadpool, Tokio};
-use crate::peers::selvedge::{check, Selvedge, Variant};
+use crate::peers::list::*;
+use crate::peers::native;
 use crate::pool::{Pool, Setup};
 use crate::scenarios::{self as run, ns_per, us_per, Sample, Sizes};
-use crate::{attach, proc, selv};
+use crate::{attach, hooks, proc, process};
 use std::cell::RefCell;
-use std::ffi::{c_void, CString};
 use std::path::Path;
 use std::process::Command;
-use std::ptr::null_mut;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -25,253 +22,6 @@ pub struct Entrant {
 
 pub type Measure = Box<dyn FnMut() -> Result<Sample, String>>;
 pub type Run = Result<Measure, String>;
-
-/// A pool in this process.
-#[derive(Clone, Copy)]
-struct NativePeer {
-    id: &'static str,
-    label: &'static str,
-    kind: Kind,
-    make: fn(&Setup) -> Box<dyn Pool>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// As many threads as it was made with.
-    Fixed,
-    /// Grows when no thread is idle.
-    Growing,
-    /// No pool: a thread for every job.
-    NoPool,
-}
-
-/// A pool in a child process, by the argument that selects it.
-#[derive(Clone, Copy)]
-struct ManagedPeer {
-    id: &'static str,
-    label: &'static str,
-    kind: Kind,
-}
-
-fn native_pool(id: &str, setup: &Setup) -> Box<dyn Pool> {
-    Box::new(Native::new(native::find(id).expect("asked before"), setup))
-}
-
-fn selvedge_pool(setup: &Setup, variant: Variant) -> Box<dyn Pool> {
-    Box::new(Selvedge::new(setup, variant))
-}
-
-const DEFAULT: Variant = Variant {
-    no_spin: false,
-    bounded: false,
-    bulk: false,
-    run: false,
-};
-
-const SELVEDGE: &[NativePeer] = &[
-    NativePeer {
-        id: "selvedge",
-        label: "**Selvedge**",
-        kind: Kind::Growing,
-        make: |s| selvedge_pool(s, DEFAULT),
-    },
-    NativePeer {
-        id: "selvedge-nospin",
-        label: "Selvedge, spin off",
-        kind: Kind::Growing,
-        make: |s| {
-            selvedge_pool(
-                s,
-                Variant {
-                    no_spin: true,
-                    ..DEFAULT
-                },
-            )
-        },
-    },
-];
-
-const SELVEDGE_RUN: NativePeer = NativePeer {
-    id: "selvedge-run",
-    label: "Selvedge, `selv_cache_run`",
-    kind: Kind::Growing,
-    make: |s| {
-        selvedge_pool(
-            s,
-            Variant {
-                run: true,
-                ..DEFAULT
-            },
-        )
-    },
-};
-
-const SELVEDGE_MAX: NativePeer = NativePeer {
-    id: "selvedge-max",
-    label: "Selvedge, `max_workers`",
-    kind: Kind::Fixed,
-    make: |s| {
-        selvedge_pool(
-            s,
-            Variant {
-                bounded: true,
-                ..DEFAULT
-            },
-        )
-    },
-};
-
-const SELVEDGE_BURST: &[NativePeer] = &[
-    NativePeer {
-        id: "selvedge-many",
-        label: "Selvedge, `submit_many`",
-        kind: Kind::Growing,
-        make: |s| {
-            selvedge_pool(
-                s,
-                Variant {
-                    bulk: true,
-                    ..DEFAULT
-                },
-            )
-        },
-    },
-    NativePeer {
-        id: "selvedge-max-many",
-        label: "Selvedge, `max_workers` and `submit_many`",
-        kind: Kind::Fixed,
-        make: |s| {
-            selvedge_pool(
-                s,
-                Variant {
-                    bounded: true,
-                    bulk: true,
-                    ..DEFAULT
-                },
-            )
-        },
-    },
-];
-
-const PEERS: &[NativePeer] = &[
-    NativePeer {
-        id: "rayon",
-        label: "rayon",
-        kind: Kind::Fixed,
-        make: |s| Box::new(Rayon::new(s)),
-    },
-    NativePeer {
-        id: "tokio",
-        label: "tokio `spawn_blocking`",
-        kind: Kind::Growing,
-        make: |s| Box::new(Tokio::new(s)),
-    },
-    NativePeer {
-        id: "blocking",
-        label: "blocking",
-        kind: Kind::Growing,
-        make: |_| Box::new(Blocking),
-    },
-    NativePeer {
-        id: "threadpool",
-        label: "threadpool",
-        kind: Kind::Fixed,
-        make: |s| Box::new(Threadpool::new(s)),
-    },
-    NativePeer {
-        id: "std",
-        label: "`std::thread` per job",
-        kind: Kind::NoPool,
-        make: |_| Box::new(StdThread),
-    },
-    NativePeer {
-        id: "libuv",
-        label: "libuv `uv_queue_work`",
-        kind: Kind::Fixed,
-        make: |s| native_pool("libuv", s),
-    },
-    NativePeer {
-        id: "glib",
-        label: "GLib `GThreadPool`",
-        kind: Kind::Growing,
-        make: |s| native_pool("glib", s),
-    },
-    NativePeer {
-        id: "onetbb",
-        label: "oneTBB",
-        kind: Kind::Fixed,
-        make: |s| native_pool("onetbb", s),
-    },
-    NativePeer {
-        id: "asio",
-        label: "Boost.Asio `thread_pool`",
-        kind: Kind::Fixed,
-        make: |s| native_pool("asio", s),
-    },
-    NativePeer {
-        id: "bs",
-        label: "BS::thread_pool",
-        kind: Kind::Fixed,
-        make: |s| native_pool("bs", s),
-    },
-    NativePeer {
-        id: "rvaser",
-        label: "thread_pool (libthread-pool-dev)",
-        kind: Kind::Fixed,
-        make: |s| native_pool("rvaser", s),
-    },
-];
-
-/// Their threads outlive any pool object.
-const PROCESS_WIDE: &[&str] = &["libuv", "blocking", "onetbb"];
-
-const MANAGED: &[ManagedPeer] = &[
-    ManagedPeer {
-        id: "java",
-        label: "Java cached pool",
-        kind: Kind::Growing,
-    },
-    ManagedPeer {
-        id: "trio",
-        label: "Trio's cache (Python)",
-        kind: Kind::Growing,
-    },
-    ManagedPeer {
-        id: "futures",
-        label: "Python `ThreadPoolExecutor`",
-        kind: Kind::Fixed,
-    },
-];
-
-/// Every name that `--peers` takes.
-pub fn ids() -> Vec<&'static str> {
-    let native = SELVEDGE
-        .iter()
-        .chain([&SELVEDGE_RUN, &SELVEDGE_MAX])
-        .chain(SELVEDGE_BURST)
-        .chain(PEERS);
-    native
-        .map(|p| p.id)
-        .chain(MANAGED.iter().map(|p| p.id))
-        .collect()
-}
-
-/// Is this row one that a fixed pool holds? GLib's pool is given a size for everything but reclaim.
-pub fn is_fixed_pool(id: &str) -> bool {
-    id == "glib" || PEERS.iter().any(|p| p.id == id && p.kind == Kind::Fixed)
-}
-
-fn plain(threads: u32) -> Setup {
-    Setup {
-        threads,
-        unbounded: false,
-        idle: None,
-    }
-}
-
-fn normal() -> Setup {
-    plain(proc::cpus() as u32)
-}
 
 /// The rows of one scenario, Selvedge's own first.
 pub struct Cast {
@@ -294,7 +44,7 @@ impl Cast {
 
     pub fn rows(&self, scenario: &str) -> Vec<Entrant> {
         match scenario {
-            "hooks" => self.hooks(),
+            "hooks" => hooks::rows(self.sizes.hook_hops),
             "attach-jvm" => attach::rows("jvm", self.root, self.sizes.attach_jobs),
             "attach-python" => attach::rows("python", self.root, self.sizes.attach_jobs),
             _ => self.pools(scenario),
@@ -411,7 +161,7 @@ impl Cast {
                 let (burst, timeouts) = (sizes.reclaim_burst, sizes.idle_timeouts);
                 let command = format!("reclaim {burst} {} {timeouts}", idle.as_millis());
                 Box::new(move || {
-                    let (left, peak) = process(id, &command)?;
+                    let (left, peak) = process::ask(id, &command)?;
                     Ok(Sample::with_second(left, peak))
                 })
             }
@@ -425,7 +175,7 @@ impl Cast {
                 }
                 Box::new(move || {
                     slope(sizes.workers, |workers| {
-                        Ok(process(id, &format!("memory {workers}"))?.0)
+                        Ok(process::ask(id, &format!("memory {workers}"))?.0)
                     })
                 })
             }
@@ -519,51 +269,6 @@ impl Cast {
             other => return Err(format!("no such scenario: {other}")),
         })
     }
-
-    /// Selvedge against itself: the cheapest job there is, a hop of a chain, with more and more hooks registered.
-    fn hooks(&self) -> Vec<Entrant> {
-        let hops = self.sizes.hook_hops;
-        let rows = [
-            ("hooks-0", "no hook", 0, false),
-            ("hooks-1", "1 hook, start and exit", 1, false),
-            ("hooks-4", "4 hooks, start and exit", 4, false),
-            (
-                "hooks-1-around",
-                "1 hook, with before and after each job",
-                1,
-                true,
-            ),
-            (
-                "hooks-4-around",
-                "4 hooks, with before and after each job",
-                4,
-                true,
-            ),
-        ];
-        rows.into_iter()
-            .map(|(id, label, count, around)| Entrant {
-                id: id.into(),
-                label: label.into(),
-                run: Ok(Box::new(move || {
-                    let pool = Selvedge::new(&normal(), DEFAULT);
-                    let hooks: Vec<_> = (0..count).map(|i| register(&pool, i, around)).collect();
-                    let (time, _) = run::chain(&pool, hops);
-                    for hook in hooks {
-                        let mut attached = 0;
-                        // SAFETY: registered above, released once.
-                        unsafe {
-                            check(
-                                selv::selv_hook_unregister(hook, 10_000_000_000, &mut attached),
-                                "selv_hook_unregister",
-                            );
-                            selv::selv_hook_release(hook);
-                        }
-                    }
-                    Ok(Sample::plain(ns_per(time, hops)))
-                })),
-            })
-            .collect()
-    }
 }
 
 fn no_reclaim(kind: Kind) -> Result<(), String> {
@@ -590,57 +295,6 @@ fn slope(
     Ok(Sample::plain((high - low) / f64::from(many - few)))
 }
 
-/// Has one peer do one command in a process of its own, where every thread and every page is its.
-fn process(id: &str, command: &str) -> Result<(f64, f64), String> {
-    let this = std::env::current_exe().map_err(|e| e.to_string())?;
-    Child::start(Command::new(this).args(["--child", id]))?.ask(command)
-}
-
-/// The other side of `process`.
-pub fn child(id: &str) {
-    let peer = SELVEDGE
-        .iter()
-        .chain(PEERS)
-        .find(|p| p.id == id)
-        .expect("a peer");
-    println!("ready");
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).expect("a command");
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let numbers: Vec<u32> = words[1..]
-        .iter()
-        .map(|w| w.parse().expect("a number"))
-        .collect();
-    match (words[0], &numbers[..]) {
-        ("memory", &[workers]) => {
-            let pool = (peer.make)(&plain(workers));
-            let used = run::occupy(&*pool, workers);
-            proc::all_asleep(Duration::from_secs(5));
-            match proc::pss_kib() {
-                Some(_) if used != f64::from(workers) => {
-                    println!("error only {used} of {workers} jobs ran at the same time")
-                }
-                Some(pss) => println!("ok {pss} {used}"),
-                None => println!("error no Pss in /proc/self/smaps_rollup"),
-            }
-        }
-        ("reclaim", &[burst, idle_ms, timeouts]) => {
-            let idle = Duration::from_millis(u64::from(idle_ms));
-            let before = proc::threads();
-            let pool = (peer.make)(&Setup {
-                unbounded: true,
-                idle: Some(idle),
-                ..normal()
-            });
-            let (left, peak) = run::reclaim(&*pool, before, burst, idle, timeouts);
-            println!("ok {left} {peak}");
-        }
-        _ => println!("error unknown command"),
-    }
-    // Taking hundreds of threads down tells nothing here.
-    std::process::exit(0);
-}
-
 fn managed_command(id: &str, root: &Path) -> Result<Command, String> {
     let peers = root.join("benches/peers");
     if id == "java" {
@@ -655,40 +309,4 @@ fn managed_command(id: &str, root: &Path) -> Result<Command, String> {
     let mut command = Command::new(python);
     command.arg(peers.join("python_pools.py")).arg(id);
     Ok(command)
-}
-
-// ---- hooks that do nothing ----
-
-unsafe extern "C" fn on_start(
-    _: *mut c_void,
-    _: *const selv::Worker,
-    slot: *mut *mut c_void,
-) -> i32 {
-    *slot = null_mut();
-    0
-}
-unsafe extern "C" fn on_exit(_: *mut c_void, _: *const selv::Worker, _: *mut c_void) {}
-unsafe extern "C" fn before(_: *mut c_void, _: *const selv::Worker, _: *mut c_void) -> i32 {
-    0
-}
-unsafe extern "C" fn after(_: *mut c_void, _: *const selv::Worker, _: *mut c_void) {}
-
-fn register(pool: &Selvedge, number: u32, around: bool) -> *mut selv::Hook {
-    let name = CString::new(format!("bench-{number}")).expect("no NUL");
-    let mut options = selv::HookOptions::zeroed();
-    options.struct_size = std::mem::size_of::<selv::HookOptions>() as u32;
-    options.name = name.as_ptr();
-    options.on_start = Some(on_start);
-    options.on_exit = Some(on_exit);
-    if around {
-        options.before_job = Some(before);
-        options.after_job = Some(after);
-    }
-    let mut hook = null_mut();
-    // SAFETY: the name is copied by the call, and both pointers are to live locals.
-    check(
-        unsafe { selv::selv_hook_register(pool.cache(), &options, &mut hook) },
-        "selv_hook_register",
-    );
-    hook
 }

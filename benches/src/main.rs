@@ -3,12 +3,14 @@
 
 mod attach;
 mod entrants;
+mod hooks;
 mod latch;
 mod marks;
 mod peers;
 mod plot;
 mod pool;
 mod proc;
+mod process;
 mod report;
 mod scenarios;
 #[allow(dead_code)]
@@ -18,6 +20,7 @@ mod stats;
 use clap::Parser;
 use entrants::{Cast, Entrant};
 use indicatif::{ProgressBar, ProgressStyle};
+use peers::list;
 use report::{Row, Table};
 use scenarios::{Scenario, SCENARIOS};
 use std::path::{Path, PathBuf};
@@ -55,7 +58,7 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     if let Some(peer) = &options.child {
-        entrants::child(peer);
+        process::child(peer);
         return ExitCode::SUCCESS;
     }
     if options.list {
@@ -116,7 +119,7 @@ fn list() {
             scenario.id, scenario.title, scenario.unit
         );
     }
-    println!("peers:\n  {}", entrants::ids().join(" "));
+    println!("peers:\n  {}", list::ids().join(" "));
 }
 
 fn valid(options: &Options) -> Result<(), String> {
@@ -128,7 +131,7 @@ fn valid(options: &Options) -> Result<(), String> {
         }
     }
     for peer in &options.peers {
-        if !entrants::ids().contains(&peer.as_str()) {
+        if !list::ids().contains(&peer.as_str()) {
             return Err(format!("no peer is called {peer:?}; --list names them"));
         }
     }
@@ -142,7 +145,7 @@ fn measure(scenario: &'static Scenario, entrants: Vec<Entrant>, options: &Option
     let wanted = |id: &str| {
         options.peers.is_empty()
             || id == scenario.reference
-            || !entrants::ids().contains(&id)
+            || !list::ids().contains(&id)
             || options.peers.iter().any(|p| p == id)
     };
     let mut entrants: Vec<Entrant> = entrants.into_iter().filter(|e| wanted(&e.id)).collect();

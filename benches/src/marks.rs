@@ -1,7 +1,7 @@
 //! The marks that the project set itself, judged from the tables of this run. They are reported, never asserted: a shared machine
 //! may fail any of them on a bad day.
 
-use crate::entrants::is_fixed_pool;
+use crate::peers::list::is_fixed_pool;
 use crate::report::{Row, Table};
 use crate::stats::Summary;
 
