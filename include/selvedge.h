@@ -208,47 +208,7 @@
  */
 #define SELV_HOOK_HOLDS_GIL 32
 
-#define DEFAULT_IDLE_TIMEOUT_NS 10000000000
-
-#define LAZY 1
-
-#define EAGER 2
-
-#define OPTIONAL 4
-
-#define RETIRE 8
-
-#define FORK_KEEP 16
-
-#define HOLDS_GIL 32
-
-#define ALL_FLAGS (((((LAZY | EAGER) | OPTIONAL) | RETIRE) | FORK_KEEP) | HOLDS_GIL)
-
-#define Name_MAX 47
-
-#define DEFAULT_NS 13000
-
-/**
- * Waits for as long as it takes.
- */
-#define FOREVER UINT64_MAX
-
-/**
- * In an option struct, where 0 means "the default": do not wait at all.
- */
-#define NO_WAIT (UINT64_MAX - 1)
-
-/**
- * For [`wake`]: every sleeper.
- */
-#define ALL INT32_MAX
-
 typedef struct selv_cache selv_cache;
-
-/**
- * A point in time after which a wait gives up.
- */
-typedef struct Deadline Deadline;
 
 typedef struct selv_hook selv_hook;
 
@@ -559,8 +519,6 @@ typedef struct selv_hook_stats {
   uint64_t lost;
 } selv_hook_stats;
 
-
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -643,8 +601,9 @@ struct selv_cache *selv_cache_retain(struct selv_cache *c);
 
 /**
  * Gives a reference back. With the last one gone no job can come any more: those accepted finish and are delivered, the workers
- * exit their hooks and end by themselves, and then the `user_free` of hooks that are still registered is called. Nobody
- * waits for that; to wait, call `selv_cache_shutdown` before.
+ * exit their hooks and end by themselves, and then the `user_free` of hooks that are still registered is called, by the last of them.
+ * Nobody waits for that, nor joins the last threads (a host's `join` is not called for them, and `user_free` of a
+ * SELV_HOOK_RETIRE hook may come before the thread's very end); to wait, call `selv_cache_shutdown` before.
  *
  * Threads: any. Blocks: no, beyond `user_free`. Reentrancy: from any callback. Fork: works. NULL: does nothing.
  */

@@ -214,8 +214,9 @@ pub unsafe extern "C" fn selv_cache_retain(c: *mut Cache) -> *mut Cache {
 }
 
 /// Gives a reference back. With the last one gone no job can come any more: those accepted finish and are delivered, the workers
-/// exit their hooks and end by themselves, and then the `user_free` of hooks that are still registered is called. Nobody
-/// waits for that; to wait, call `selv_cache_shutdown` before.
+/// exit their hooks and end by themselves, and then the `user_free` of hooks that are still registered is called, by the last of them.
+/// Nobody waits for that, nor joins the last threads (a host's `join` is not called for them, and `user_free` of a
+/// SELV_HOOK_RETIRE hook may come before the thread's very end); to wait, call `selv_cache_shutdown` before.
 ///
 /// Threads: any. Blocks: no, beyond `user_free`. Reentrancy: from any callback. Fork: works. NULL: does nothing.
 ///
@@ -303,6 +304,8 @@ pub unsafe extern "C-unwind" fn selv_cache_shutdown(
         Ok(cache) => cache,
         Err(e) => return finish(Err(e)),
     };
+    // A `deliver` may release the host's last reference while the cache is in use here.
+    let cache = Arc::clone(&cache);
     let mut remaining = 0;
     let cancel = flags & SELV_SHUTDOWN_CANCEL_QUEUED != 0;
     let result = shutdown::shutdown(&cache, cancel, timeout_ns, &mut remaining);

@@ -219,6 +219,8 @@ pub unsafe extern "C-unwind" fn selv_hook_unregister(
         Ok(hook) => hook,
         Err(e) => return finish(Err(e)),
     };
+    // A callback may release the host's last reference while the hook is in use here.
+    let hook = Arc::clone(&hook);
     let mut attached = 0;
     let result = unregister::unregister(&hook, timeout_ns, &mut attached);
     // SAFETY: `out_attached` is NULL or writable.

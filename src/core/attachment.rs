@@ -111,6 +111,20 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// Starts what is missing, and exits nothing: for a thread that enters, maybe in the middle of a job that needs a hook whose
+/// removal has begun.
+pub fn start_missing(
+    worker: &Worker,
+    needs: Needs,
+    named: &[Arc<Hook>],
+    jobs: Option<&'static AtomicU64>,
+) -> Ready {
+    match needs {
+        Needs::Nothing => Ready::Yes,
+        _ => attach(worker, Wanted { needs, named }, jobs),
+    }
+}
+
 /// Starts the EAGER hooks, as idle workers are told to. Failures are counted and left for the first job to report.
 pub fn attach_eager(worker: &Worker, jobs: Option<&'static AtomicU64>) {
     let wanted = Wanted {

@@ -21,7 +21,7 @@ use crossbeam_utils::CachePadded;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Id, AtomicUsize, Ordering::Relaxed};
 
-pub const DEFAULT_IDLE_TIMEOUT_NS: u64 = 10_000_000_000;
+pub(crate) const DEFAULT_IDLE_TIMEOUT_NS: u64 = 10_000_000_000;
 const LONGEST_PREFIX: usize = 24;
 
 /// A host's own way to start threads.

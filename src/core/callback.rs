@@ -17,7 +17,7 @@ unsafe impl Send for Opaque {}
 unsafe impl Sync for Opaque {}
 
 impl Opaque {
-    pub const NULL: Opaque = Opaque(std::ptr::null_mut());
+    pub(crate) const NULL: Opaque = Opaque(std::ptr::null_mut());
 }
 
 pub type RawJobFn = unsafe extern "C-unwind" fn(*mut c_void, *mut *mut c_void) -> i32;

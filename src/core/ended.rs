@@ -41,6 +41,11 @@ pub fn set_handle(cache: &Cache, worker_id: u64, handle: *mut c_void) {
     }
 }
 
+/// Whether [`reap`] would find something to join.
+pub fn is_any_joinable(state: &State) -> bool {
+    state.ended.iter().any(can_be_joined)
+}
+
 fn can_be_joined(ended: &Ended) -> bool {
     !matches!(ended.how, How::Host(None))
 }
@@ -104,12 +109,18 @@ pub fn unjoined(state: &State) -> u64 {
     state.ended.len() as u64 + u64::from(state.joining)
 }
 
+impl Ended {
+    /// Nobody will join this thread.
+    pub fn give_up(self) {
+        if let How::Own(thread) = self.how {
+            thread.detach();
+        }
+    }
+}
+
 impl Drop for Cache {
     fn drop(&mut self) {
-        for ended in &self.lock().ended {
-            if let How::Own(thread) = ended.how {
-                thread.detach();
-            }
-        }
+        let ended = std::mem::take(&mut self.lock().ended);
+        ended.into_iter().for_each(Ended::give_up);
     }
 }

@@ -41,17 +41,10 @@ pub fn enter(cache: &Arc<Cache>, needs: Needs, named: &[Arc<Hook>]) -> Result<()
     };
     // SAFETY: this thread's own record, which lives until the last `leave`.
     let record = unsafe { &*record };
-    let ready = attachment::prepare(record, needs, named, None);
-    let refused = match ready {
-        Ready::Yes => None,
-        Ready::Failed(status, _) => Some((status, record.failure.take())),
-        Ready::Retire => Some((
-            error::CLOSED,
-            "this worker ends after its job, since a SELV_HOOK_RETIRE hook of it was unregistered"
-                .into(),
-        )),
-    };
-    if let Some((status, detail)) = refused {
+    let jobs = record.node.get().map(|node| &node.usual_jobs);
+    let ready = attachment::start_missing(record, needs, named, jobs);
+    if let Ready::Failed(status, _) = ready {
+        let detail = record.failure.take();
         if known.is_none() {
             end_record(record);
         }

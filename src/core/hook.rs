@@ -15,13 +15,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Id, Ordering::Relaxed};
 
-pub const LAZY: u32 = 1;
-pub const EAGER: u32 = 2;
-pub const OPTIONAL: u32 = 4;
-pub const RETIRE: u32 = 8;
-pub const FORK_KEEP: u32 = 16;
-pub const HOLDS_GIL: u32 = 32;
-pub const ALL_FLAGS: u32 = LAZY | EAGER | OPTIONAL | RETIRE | FORK_KEEP | HOLDS_GIL;
+pub(crate) const LAZY: u32 = 1;
+pub(crate) const EAGER: u32 = 2;
+pub(crate) const OPTIONAL: u32 = 4;
+pub(crate) const RETIRE: u32 = 8;
+pub(crate) const FORK_KEEP: u32 = 16;
+pub(crate) const HOLDS_GIL: u32 = 32;
+pub(crate) const ALL_FLAGS: u32 = LAZY | EAGER | OPTIONAL | RETIRE | FORK_KEEP | HOLDS_GIL;
 
 /// What the host registers.
 #[derive(Clone, Copy)]

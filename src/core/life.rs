@@ -107,7 +107,7 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     if ready == Ready::Retire {
         node.current.set(None);
         let _ = step(|| {
-            queue::bring_back(worker.cache(), *job);
+            queue::bring_back(&worker.cache(), *job);
             Ok(())
         });
         return After::Leave;

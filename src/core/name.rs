@@ -13,8 +13,8 @@ pub struct Name {
 }
 
 impl Name {
-    pub const MAX: usize = 47;
-    pub const NONE: Name = Name {
+    pub(crate) const MAX: usize = 47;
+    pub(crate) const NONE: Name = Name {
         len: 0,
         bytes: [0; Name::MAX + 1],
     };

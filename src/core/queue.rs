@@ -3,12 +3,11 @@
 //! A cancelled job is delivered at once by whoever cancelled it; its entry stays as an empty shell until a worker comes to
 //! it, or until shells are half of the queue and are swept out.
 
-use super::cache::State;
+use super::cache::{Cache, State};
 use super::callback::Outcome;
 use super::error;
 use super::job::{Job, Needs, Order, Place, Ticket};
 use super::spawn;
-use super::worker::CacheRef;
 use crate::sys::lock::Guard;
 use std::collections::VecDeque;
 
@@ -92,15 +91,15 @@ impl JobQueue {
 }
 
 /// Brings back a job that a worker was given and cannot keep.
-pub fn bring_back(cache: CacheRef, job: Job) {
+pub fn bring_back(cache: &Cache, job: Job) {
     let mut state = cache.lock();
     state.queue.push_front(job);
-    dispatch(&cache, state);
+    dispatch(cache, state);
 }
 
 /// Sees to it that somebody works through the queue: idle workers first, then new ones as far as the bound allows. If no
-/// thread can be started and none is left, the jobs are delivered here, with SPAWN.
-pub fn dispatch<'a>(cache: &'a CacheRef, mut state: Guard<'a, State>) {
+/// thread can be started, living workers are left to it; if there is none, the jobs are delivered here, with SPAWN.
+pub fn dispatch<'a>(cache: &'a Cache, mut state: Guard<'a, State>) {
     let bound = u64::from(cache.options.max_workers);
     while state.queue.len() > 0 {
         if let Some(node) = state.idle.pop_newest() {
@@ -111,10 +110,16 @@ pub fn dispatch<'a>(cache: &'a CacheRef, mut state: Guard<'a, State>) {
             let Some(job) = state.queue.pop() else {
                 return;
             };
-            let reserved = spawn::reserve(&cache.arc(), &mut state);
+            let reserved = spawn::reserve(cache, &mut state);
             drop(state);
             if reserved.start(Order::Job(job)).is_err() {
-                refuse(*cache, job);
+                let mut state = cache.lock();
+                if state.counts.workers > 0 {
+                    state.queue.push_front(job);
+                    return;
+                }
+                drop(state);
+                refuse(cache, job);
             }
         } else {
             return;
@@ -123,24 +128,26 @@ pub fn dispatch<'a>(cache: &'a CacheRef, mut state: Guard<'a, State>) {
     }
 }
 
-/// No thread could be started for an accepted job: it is delivered here, without having run.
-fn refuse(cache: CacheRef, job: Job) {
-    let mut state = cache.lock();
-    state.counts.delivered += 1;
-    drop(state);
-    if let Needs::Leftover { .. } = job.needs {
-        job.ticket.inspect(|t| t.adopt());
-    } else if let Some(ticket) = job.ticket
+/// An accepted job that no thread can be started for is delivered here, without having run.
+fn refuse(cache: &Cache, job: Job) {
+    let outcome = match job.needs {
+        Needs::Leftover { delivered } => {
+            job.ticket.inspect(|t| t.adopt());
+            if delivered {
+                return job.release(&Outcome::failed(error::BROKEN, 0));
+            }
+            Outcome::failed(error::BROKEN, 0)
+        }
+        _ => Outcome::failed(error::SPAWN, 0),
+    };
+    if outcome.status == error::SPAWN
+        && let Some(ticket) = job.ticket
         && !ticket.begin()
     {
-        cache.lock().counts.delivered -= 1;
-        ticket.release();
-        return;
+        return ticket.release();
     }
-    match job.needs {
-        Needs::Leftover { delivered: true } => job.release(&Outcome::failed(error::BROKEN, 0)),
-        _ => job.deliver_and_release(&Outcome::failed(error::SPAWN, 0)),
-    }
+    cache.lock().counts.delivered += 1;
+    job.deliver_and_release(&outcome);
 }
 
 #[cfg(all(test, not(loom)))]

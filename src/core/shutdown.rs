@@ -4,7 +4,6 @@ use super::cache::Cache;
 use super::callback::Outcome;
 use super::ended;
 use super::error::{self, Error, Result};
-use super::hook::Hook;
 use super::job::{Job, Order};
 use super::node::Node;
 use super::worker::{self, CacheRef};
@@ -85,6 +84,9 @@ pub fn shutdown(
             *remaining = 0;
             return Ok(());
         }
+        if joined && ended::is_any_joinable(&state) {
+            continue;
+        }
         if !joined || deadline.has_passed() {
             *remaining = left as u32;
             drop(state);
@@ -152,11 +154,20 @@ fn end_hooks(cache: &Cache) {
     if state.counts.workers > 0 || state.counts.entered > 0 {
         return;
     }
-    let hooks = std::mem::take(&mut state.hooks);
-    let free: Vec<Arc<Hook>> = hooks
-        .into_iter()
-        .filter(|hook| hook.begin_removal(&mut state) && hook.take_free(&mut state))
-        .collect();
+    // Nor will anybody join the threads that are over; for RETIRE hooks that has to do.
+    let mut hooks = std::mem::take(&mut state.hooks);
+    for ended in std::mem::take(&mut state.ended) {
+        for hook in &ended.retired {
+            hook.joined(&mut state, ended.worker_id);
+        }
+        hooks.extend(ended.retired.iter().cloned());
+        ended.give_up();
+    }
+    for hook in &hooks {
+        hook.begin_removal(&mut state);
+    }
+    hooks.retain(|hook| hook.take_free(&mut state));
+    let free = hooks;
     drop(state);
     for hook in free {
         hook.free_user();

@@ -6,7 +6,6 @@ use super::job::Order;
 use super::node::Node;
 use super::worker::CacheRef;
 use crate::sys::thread::{self, Start};
-use std::sync::Arc;
 
 /// A worker that is counted but has no thread yet.
 pub struct Reserved {
@@ -16,7 +15,7 @@ pub struct Reserved {
 }
 
 /// Counts a new worker. Its `start` must follow.
-pub fn reserve(cache: &Arc<Cache>, state: &mut State) -> Reserved {
+pub fn reserve(cache: &Cache, state: &mut State) -> Reserved {
     let held = CacheRef::hold(cache);
     let node = Node::take(held);
     let counts = &mut state.counts;
@@ -54,7 +53,7 @@ impl Reserved {
     /// Starts the thread with its first order.
     ///
     /// # Errors
-    /// SPAWN, and the reservation is undone.
+    /// SPAWN, and the reservation is undone. Jobs may have been queued in reliance on it: the caller sees to the queue.
     pub fn start(self, first: Order) -> Result<()> {
         let node = self.node;
         let cache = self.cache;
@@ -64,7 +63,6 @@ impl Reserved {
             entry: super::life::entry,
             arg,
         });
-        super::ended::reap_what_is_over(&cache);
         let options = &cache.options;
         let id = node.worker.id.get();
         let why = match options.spawner {

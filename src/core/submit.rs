@@ -2,12 +2,14 @@
 
 use super::cache::{Cache, State};
 use super::callback::{JobFn, Opaque, Outcome};
+use super::ended;
 use super::error::{self, Error, Result};
 use super::hook::{self, Hook, Phase};
 use super::job::{Job, Needs, Order, Ticket, TicketRef};
 use super::life;
 use super::name::Name;
 use super::node::Node;
+use super::queue;
 use super::spawn;
 use super::worker;
 use crate::sys::clock::Deadline;
@@ -61,26 +63,38 @@ pub fn submit(cache: &Arc<Cache>, job: impl Fn() -> Job) -> Result<()> {
 fn start_worker(cache: &Arc<Cache>, mut state: Guard<'_, State>, job: Job) -> Result<()> {
     let reserved = spawn::reserve(cache, &mut state);
     drop(state);
+    start_reserved(cache, reserved, job)
+}
+
+/// Starts a worker with a job that was counted as accepted; if that fails, it no longer is.
+fn start_reserved(cache: &Cache, reserved: spawn::Reserved, job: Job) -> Result<()> {
+    ended::reap_what_is_over(cache);
     reserved.start(Order::Job(job)).inspect_err(|_| {
-        cache.lock().counts.accepted -= 1;
+        let mut state = cache.lock();
+        state.counts.accepted -= 1;
+        // Others may have queued their jobs behind the worker that did not come.
+        queue::dispatch(cache, state);
     })
 }
+
+/// Idle workers that are taken off the list in one go.
+const BATCH: usize = 16;
 
 /// Hands over jobs in order; the number is how many were accepted, from the first on.
 pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
     let mut accepted = 0;
-    let mut woken: Vec<&'static Node> = Vec::new();
+    let mut woken: Vec<&'static Node> = Vec::with_capacity(BATCH);
     while accepted < jobs.len() {
         let mut state = cache.lock();
         if state.closing {
             return (accepted, Err(cache.closed_error()));
         }
-        // Everything that needs no new thread is done in one go under the lock; the wakes come after it.
+        // What needs no new thread is done in one go under the lock, and the wakes come after it; but only so many at a time
+        // that the workers which were woken first may be idle again for the last jobs.
         let first = accepted;
         woken.clear();
-        woken.reserve(state.idle.len().min(jobs.len() - accepted));
         let mut new_worker = None;
-        while accepted < jobs.len() {
+        while accepted < jobs.len() && woken.len() < BATCH {
             state.counts.accepted += 1;
             match place(cache, &mut state) {
                 Place::Idle(node) => woken.push(node),
@@ -98,8 +112,7 @@ pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
             node.handoff.give(|| Order::Job(*job));
         }
         if let Some(reserved) = new_worker {
-            if let Err(error) = reserved.start(Order::Job(jobs[accepted])) {
-                cache.lock().counts.accepted -= 1;
+            if let Err(error) = start_reserved(cache, reserved, jobs[accepted]) {
                 return (accepted, Err(error));
             }
             accepted += 1;

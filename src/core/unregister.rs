@@ -56,6 +56,10 @@ pub fn unregister(hook: &Hook, timeout_ns: u64, attached: &mut u32) -> Result<()
         if hook.phase(&mut state) == Phase::Removed {
             return Ok(());
         }
+        if joined && hook.is(hook::RETIRE) && ended::is_any_joinable(&state) {
+            // A worker has listed itself since: nobody will wake us for that any more.
+            continue;
+        }
         if !joined || deadline.has_passed() {
             drop(state);
             return Err(Error::new(

@@ -18,9 +18,10 @@ use std::sync::Arc;
 pub struct CacheRef(NonNull<Cache>);
 
 impl CacheRef {
-    pub fn hold(cache: &Arc<Cache>) -> CacheRef {
-        let raw = Arc::into_raw(Arc::clone(cache)).cast_mut();
-        CacheRef(NonNull::new(raw).expect("an Arc is never null"))
+    pub fn hold(cache: &Cache) -> CacheRef {
+        // SAFETY: a Cache is made by `Cache::new` only, within an Arc, and whoever lends it to us holds a count.
+        unsafe { Arc::increment_strong_count(cache) };
+        CacheRef(NonNull::from(cache))
     }
 
     pub fn arc(self) -> Arc<Cache> {

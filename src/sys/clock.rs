@@ -1,9 +1,9 @@
 //! Monotonic time in nanoseconds, and deadlines made from the timeouts of the C API.
 
 /// Waits for as long as it takes.
-pub const FOREVER: u64 = u64::MAX;
+pub(crate) const FOREVER: u64 = u64::MAX;
 /// In an option struct, where 0 means "the default": do not wait at all.
-pub const NO_WAIT: u64 = u64::MAX - 1;
+pub(crate) const NO_WAIT: u64 = u64::MAX - 1;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`.
 pub fn now_ns() -> u64 {
@@ -21,7 +21,7 @@ pub fn now_ns() -> u64 {
 pub struct Deadline(u64);
 
 impl Deadline {
-    pub const NEVER: Deadline = Deadline(FOREVER);
+    pub(crate) const NEVER: Deadline = Deadline(FOREVER);
 
     /// `timeout_ns` from now; `FOREVER`, and anything that overflows the clock, never passes.
     pub fn after(timeout_ns: u64) -> Deadline {

@@ -45,4 +45,4 @@ pub fn wake(word: &AtomicU32, n: i32) {
 pub use super::sync::model_futex::{wait, wake};
 
 /// For [`wake`]: every sleeper.
-pub const ALL: i32 = i32::MAX;
+pub(crate) const ALL: i32 = i32::MAX;
