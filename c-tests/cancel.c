@@ -33,6 +33,35 @@ static void a_queued_job_is_cancelled_once(void) {
   probe_end(c);
 }
 
+/* In deliver, selv_last_error tells why this job was not run, and not what some older call complained of. */
+static void deliver_is_told_why(void) {
+  selv_cache *c = probe_cache(1, 0);
+  selv_job_options hold, job, last;
+  selv_job *queued = NULL;
+  uint32_t remaining = 99;
+  probe busy, p, q;
+  probe_init(&busy);
+  probe_init(&p);
+  probe_init(&q);
+  hold = probe_job(probe_hold, &busy);
+  job = probe_job(probe_never, &p);
+  last = probe_job(probe_never, &q);
+  CHECK_OK(selv_cache_submit(c, &hold, NULL));
+  CHECK_WAIT(&busy.entered, 1);
+  CHECK_OK(selv_cache_submit(c, &job, &queued));
+  CHECK_OK(selv_cache_submit(c, &last, NULL));
+  CHECK_STATUS(selv_cache_new(NULL, NULL), SELV_E_NULL); /* an older complaint on this thread */
+  CHECK_OK(selv_job_cancel(queued));
+  CHECK(strstr(p.detail, "cancel") != NULL);
+  CHECK_STATUS(selv_cache_new(NULL, NULL), SELV_E_NULL);
+  CHECK_STATUS(selv_cache_shutdown(c, SELV_SHUTDOWN_CANCEL_QUEUED, 0, &remaining), SELV_E_TIMEDOUT);
+  CHECK_STATUS(q.last.status, SELV_E_CANCELLED);
+  CHECK(strstr(q.detail, "cancel") != NULL || strstr(q.detail, "shut") != NULL);
+  selv_job_release(queued);
+  check_tally_add(&busy.go, 1);
+  probe_end(c);
+}
+
 static void a_running_or_finished_job_is_too_late(void) {
   selv_cache *c = probe_cache(0, 0);
   selv_job_options hold;
@@ -166,6 +195,7 @@ static void a_storm_on_an_unbounded_cache(void) { a_storm(0); }
 
 int main(void) {
   CHECK_RUN(a_queued_job_is_cancelled_once);
+  CHECK_RUN(deliver_is_told_why);
   CHECK_RUN(a_running_or_finished_job_is_too_late);
   CHECK_RUN(the_middle_of_the_queue_can_go);
   CHECK_RUN(a_released_handle_does_not_cancel);

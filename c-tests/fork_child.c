@@ -152,6 +152,71 @@ static void a_child_of_a_worker(void) {
   probe_end(shared);
 }
 
+/* ---- the fork happens in a hook, before the job has begun: it begins in the parent only ---- */
+
+static const char *forks_in;
+
+static void fork_if(const char *place) {
+  pid_t child;
+  if (getpid() != parent || strcmp(forks_in, place) != 0) return;
+  forks_in = "";
+  child = forked();
+  if (child == 0) {
+    works_again(shared);
+    CHECK_OK(selv_cache_set_idle_timeout(shared, 1));
+    return;
+  }
+  reap(child);
+}
+
+static int32_t start_that_forks(void *user, const selv_worker *w, void **slot) {
+  (void)w;
+  *slot = user;
+  fork_if("start");
+  return 0;
+}
+
+static int32_t before_that_forks(void *user, const selv_worker *w, void *slot) {
+  (void)user;
+  (void)w;
+  (void)slot;
+  fork_if("before");
+  return 0;
+}
+
+static int32_t runs_in_the_parent_only(void *arg, void **out_value) {
+  if (getpid() != parent) _exit(4);
+  return probe_run(arg, out_value);
+}
+
+static void a_child_made_in_a_hook(void) {
+  static const char *const places[] = {"start", "before"};
+  size_t i;
+  for (i = 0; i < sizeof places / sizeof places[0]; i++) {
+    selv_hook_options options = SELV_HOOK_OPTIONS_INIT;
+    selv_hook *hook = NULL;
+    selv_job_options job;
+    probe p;
+    shared = probe_cache(0, SELV_FOREVER);
+    parent = getpid();
+    forks_in = places[i];
+    probe_init(&p);
+    options.name = "forks";
+    options.flags = SELV_HOOK_FORK_KEEP;
+    options.on_start = start_that_forks;
+    options.before_job = before_that_forks;
+    options.user = &p;
+    CHECK_OK(selv_hook_register(shared, &options, &hook));
+    job = probe_job(runs_in_the_parent_only, &p);
+    job.deliver = only_in_the_parent;
+    CHECK_OK(probe_through(shared, &job).status);
+    CHECK_EQ_U64(check_tally_get(&p.ran), 1);
+    CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, NULL));
+    selv_hook_release(hook);
+    probe_end(shared);
+  }
+}
+
 /* ---- the forking thread holds a job in deliver, or has entered ---- */
 
 static void forks_in_deliver(void *arg, const selv_outcome *outcome) {
@@ -200,6 +265,7 @@ int main(void) {
   CHECK_RUN(a_child_of_the_main_thread);
   CHECK_RUN(a_grandchild);
   CHECK_RUN(a_child_of_a_worker);
+  CHECK_RUN(a_child_made_in_a_hook);
   CHECK_RUN(a_child_made_in_deliver);
   CHECK_RUN(a_child_of_an_entered_thread);
   return 0;

@@ -170,6 +170,114 @@ static void a_hook_may_remove_itself(void) {
   }
 }
 
+/* ---- the same on a host's own thread, inside selv_thread_enter and _leave ---- */
+
+struct meddler {
+  selv_cache *cache;
+  selv_hook *own, *second;
+  const char *where; /* in which callback */
+  char call;         /* what it calls */
+  int starts, exits;
+  selv_status status;
+  check_tally freed;
+};
+
+static void meddle(struct meddler *m, const char *where) {
+  uint32_t attached = 0;
+  if (strcmp(m->where, where) != 0) return;
+  m->where = ""; /* once */
+  switch (m->call) {
+    case 'e': /* enter, and leave again if that was possible */
+      m->status = selv_thread_enter(m->cache, NULL, 0);
+      if (m->status == SELV_OK) CHECK_OK(selv_thread_leave(m->cache));
+      break;
+    case 'l':
+      m->status = selv_thread_leave(m->cache);
+      break;
+    case 'o':
+      m->status = selv_hook_unregister(m->own, 0, &attached);
+      break;
+    case 'w': /* it would wait for itself */
+      m->status = selv_hook_unregister(m->own, SELV_FOREVER, &attached);
+      break;
+    case 's':
+      m->status = selv_hook_unregister(m->second, 0, &attached);
+      break;
+    default:
+      CHECK(!"a known call");
+  }
+}
+
+static int32_t meddler_start(void *user, const selv_worker *w, void **slot) {
+  struct meddler *m = (struct meddler *)user;
+  (void)w;
+  m->starts++;
+  *slot = m;
+  meddle(m, "start");
+  return 0;
+}
+
+static void meddler_exit(void *user, const selv_worker *w, void *slot) {
+  struct meddler *m = (struct meddler *)user;
+  (void)w;
+  CHECK(slot == m);
+  m->exits++;
+  meddle(m, "exit");
+}
+
+static void meddler_freed(void *user) { check_tally_add(&((struct meddler *)user)->freed, 1); }
+
+static void one_meddler(const char *where, char call) {
+  selv_hook_options options = SELV_HOOK_OPTIONS_INIT;
+  struct meddler m;
+  hook_probe second;
+  uint32_t attached = 99;
+  printf("  %c in %s\n", call, where);
+  fflush(stdout);
+  memset(&m, 0, sizeof m);
+  check_tally_init(&m.freed);
+  hook_probe_init(&second, "second", NULL);
+  m.cache = probe_cache(0, SELV_FOREVER);
+  m.where = where;
+  m.call = call;
+  m.status = -12345;
+  options.name = "meddler";
+  options.on_start = meddler_start;
+  options.on_exit = meddler_exit;
+  options.user = &m;
+  options.user_free = meddler_freed;
+  CHECK_OK(selv_hook_register(m.cache, &options, &m.own));
+  m.second = hook_probe_register(m.cache, &second, 0);
+  CHECK_OK(selv_thread_enter(m.cache, NULL, 0));
+  CHECK(selv_worker_current() != NULL);
+  CHECK_OK(selv_thread_leave(m.cache));
+  CHECK(selv_worker_current() == NULL);
+  CHECK(m.status != -12345); /* it was asked */
+  if (call == 'w') CHECK_STATUS(m.status, SELV_E_DEADLOCK);
+  if (call == 'l') CHECK(m.status < 0); /* in the middle of entering or leaving there is nothing to leave */
+  CHECK(m.status != SELV_E_PANIC);
+  CHECK_OK(selv_hook_unregister(m.own, SELV_FOREVER, &attached)); /* ends, whatever went before */
+  CHECK_EQ_U64(attached, 0);
+  CHECK_OK(selv_hook_unregister(m.second, SELV_FOREVER, &attached));
+  CHECK_EQ_U64(m.starts, 1);
+  CHECK_EQ_U64(m.exits, 1);
+  CHECK_EQ_U64(check_tally_get(&m.freed), 1);
+  CHECK_EQ_U64(check_tally_get(&second.starts), check_tally_get(&second.exits));
+  CHECK_EQ_U64(check_tally_get(&second.frees), 1);
+  selv_hook_release(m.own);
+  selv_hook_release(m.second);
+  probe_end(m.cache);
+}
+
+static void hooks_of_an_entered_thread_call_the_library(void) {
+  static const char calls[] = "elows";
+  const char *call;
+  for (call = calls; *call; call++) {
+    one_meddler("start", *call);
+    one_meddler("exit", *call);
+  }
+}
+
 /* ---- arg_free ---- */
 
 struct relay {
@@ -213,6 +321,7 @@ int main(void) {
   CHECK_RUN(hooks_call_the_library);
   CHECK_RUN(a_submit_from_on_exit_during_shutdown_is_refused);
   CHECK_RUN(a_hook_may_remove_itself);
+  CHECK_RUN(hooks_of_an_entered_thread_call_the_library);
   CHECK_RUN(arg_free_may_submit);
   return 0;
 }

@@ -237,6 +237,72 @@ static void in_on_exit_during_shutdown(void) {
   hook_probe_remove(hook, &h);
 }
 
+/* ---- inside finalisers ---- */
+
+static void exits_in_free(void *arg) {
+  probe_freed(arg);
+  pthread_exit(NULL);
+}
+
+static void in_arg_free(void) {
+  selv_cache *c = probe_cache(1, SELV_FOREVER);
+  selv_job_options job, after;
+  selv_job *handle = NULL;
+  selv_outcome outcome;
+  probe p, q;
+  probe_init(&p);
+  probe_init(&q);
+  job = probe_job(probe_run, &p);
+  job.arg_free = exits_in_free;
+  after = probe_job(probe_run, &q);
+  CHECK_OK(selv_cache_submit(c, &job, &handle));
+  CHECK_OK(selv_job_wait(handle, SELV_FOREVER, &outcome)); /* its job is done, though its thread is not there to say so */
+  CHECK_OK(outcome.status);
+  selv_job_release(handle);
+  CHECK_OK(probe_through(c, &after).status);
+  CHECK_EVENTUALLY(lost(c) == 1);
+  CHECK_EQ_U64(check_tally_get(&p.delivered), 1);
+  end_after_losses(c);
+  CHECK_EQ_U64(check_tally_get(&p.freed), 1); /* once, not again on every thread that tries */
+  CHECK_EQ_U64(check_tally_get(&q.freed), 1);
+}
+
+static void exits_in_user_free(void *user) {
+  hook_probe_freed(user);
+  pthread_exit(NULL);
+}
+
+static void in_user_free(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  selv_hook_options options;
+  selv_hook *hook = NULL;
+  selv_job_options hold;
+  hook_probe h;
+  uint32_t attached = 99;
+  probe p;
+  probe_init(&p);
+  hook_probe_init(&h, "mortal", NULL);
+  options = hook_probe_options(&h, 0);
+  options.user_free = exits_in_user_free;
+  CHECK_OK(selv_hook_register(c, &options, &hook));
+  hold = probe_job(probe_hold, &p);
+  CHECK_OK(selv_cache_submit(c, &hold, NULL));
+  CHECK_WAIT(&p.entered, 1);
+  CHECK_STATUS(selv_hook_unregister(hook, 0, &attached), SELV_E_TIMEDOUT);
+  check_tally_add(&p.go, 1);
+  CHECK_WAIT(&h.frees, 1); /* on the worker: the last to detach */
+  CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, &attached));
+  CHECK_EQ_U64(attached, 0);
+  CHECK_EQ_U64(hook_probe_stats(hook).exits, 1);
+  CHECK_EQ_U64(hook_probe_stats(hook).lost, 0); /* it had exited: only its thread was lost */
+  CHECK_EVENTUALLY(lost(c) == 1);
+  CHECK_EQ_U64(check_tally_get(&p.delivered), 1);
+  still_works(c);
+  selv_hook_release(hook);
+  end_after_losses(c);
+  CHECK_EQ_U64(check_tally_get(&h.frees), 1);
+}
+
 static int32_t exits_in_fn_with_retire(void *arg, void **out_value) { return exits_in_fn(arg, out_value); }
 
 /* A lost thread has ended: a RETIRE hook may let go of it, and must wait until it has. */
@@ -268,6 +334,8 @@ int main(void) {
   CHECK_RUN(in_before_job);
   CHECK_RUN(in_after_job);
   CHECK_RUN(in_on_exit_during_shutdown);
+  CHECK_RUN(in_arg_free);
+  CHECK_RUN(in_user_free);
   CHECK_RUN(with_a_retiring_hook);
   return 0;
 }

@@ -241,6 +241,91 @@ static void a_job_behind_a_failing_start_is_not_lost(void) {
   }
 }
 
+/* One start fails while another worker lives: the queue is that one's to serve, and nothing in it is refused. */
+static int32_t ends_its_thread(void *arg, void **out_value) {
+  (void)out_value;
+  CHECK_WAIT(&((probe *)arg)->go, 1);
+  pthread_exit(NULL);
+}
+
+static void a_living_worker_serves_the_queue_although_a_start_fails(void) {
+  struct starter s;
+  selv_cache *c;
+  selv_job_options hold, dying, job;
+  uint32_t remaining = 99;
+  probe busy, lost, p;
+  int i;
+  memset(&s, 0, sizeof s);
+  probe_init(&busy);
+  probe_init(&lost);
+  probe_init(&p);
+  s.failure = SELV_E_SPAWN;
+  s.fails_from = 3; /* no thread takes the place of the lost one */
+  s.fails_to = 1000;
+  c = cache_with(&s, 2);
+  hold = probe_job(probe_hold, &busy);
+  dying = probe_job(ends_its_thread, &lost);
+  job = probe_job(probe_run, &p);
+  CHECK_OK(selv_cache_submit(c, &hold, NULL));
+  CHECK_OK(selv_cache_submit(c, &dying, NULL));
+  for (i = 0; i < 10; i++) CHECK_OK(selv_cache_submit(c, &job, NULL));
+  check_tally_add(&lost.go, 1);
+  CHECK_EVENTUALLY(probe_stats(c).threads_lost == 1);
+  check_tally_add(&busy.go, 1);
+  CHECK_WAIT(&p.freed, 10);
+  CHECK_EQ_U64(check_tally_get(&p.ran), 10);
+  CHECK_WAIT(&lost.freed, 1);
+  CHECK_STATUS(lost.last.status, SELV_E_BROKEN);
+  CHECK_EQ_U64(check_tally_get(&p.delivered) + check_tally_get(&busy.delivered) + check_tally_get(&lost.delivered), 12);
+  CHECK_OK(selv_cache_shutdown(c, 0, SELV_FOREVER, &remaining));
+  CHECK_EQ_U64(remaining, 0);
+  selv_cache_release(c);
+}
+
+/* A queued job whose last hope of a worker is gone is delivered as SPAWN, with the reason; and the runtime may end the thread
+ * inside that deliver as inside any other. */
+static void deliver_then_exit(void *arg, const selv_outcome *outcome) {
+  probe_deliver(arg, outcome);
+  pthread_exit(NULL);
+}
+
+static void the_refusal_of_a_queued_job_may_end_its_thread(void) {
+  struct starter s;
+  selv_cache *c;
+  selv_job_options hold, job;
+  uint32_t attached = 99, remaining = 99;
+  hook_probe h;
+  selv_hook *hook;
+  probe busy, p;
+  memset(&s, 0, sizeof s);
+  probe_init(&busy);
+  probe_init(&p);
+  hook_probe_init(&h, "retiring", NULL);
+  s.failure = SELV_E_SPAWN;
+  s.fails_from = 2;
+  s.fails_to = 1000;
+  c = cache_with(&s, 1);
+  hook = hook_probe_register(c, &h, SELV_HOOK_RETIRE);
+  hold = probe_job(probe_hold, &busy);
+  job = probe_job(probe_run, &p);
+  job.deliver = deliver_then_exit;
+  CHECK_OK(selv_cache_submit(c, &hold, NULL));
+  CHECK_WAIT(&busy.entered, 1);
+  CHECK_OK(selv_cache_submit(c, &job, NULL));
+  CHECK_STATUS(selv_hook_unregister(hook, 0, &attached), SELV_E_TIMEDOUT);
+  check_tally_add(&busy.go, 1); /* the worker retires; no other can be started for the job that waits */
+  CHECK_WAIT(&p.delivered, 1);
+  CHECK(p.last.status == SELV_E_SPAWN || p.last.status == SELV_OK);
+  CHECK(p.last.status == SELV_OK || p.detail[0] != '\0');
+  CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, &attached));
+  CHECK_EQ_U64(check_tally_get(&h.frees), 1);
+  selv_hook_release(hook);
+  CHECK_OK(selv_cache_shutdown(c, 0, SELV_FOREVER, &remaining));
+  CHECK_EQ_U64(check_tally_get(&p.delivered), 1);
+  CHECK_EQ_U64(check_tally_get(&p.freed), 1);
+  selv_cache_release(c);
+}
+
 /* Workers that retire one after the other while jobs queue: each is joined once, by somebody else. */
 static void retiring_workers_are_joined_by_another(void) {
   struct starter s;
@@ -304,6 +389,8 @@ int main(void) {
   CHECK_RUN(the_nth_call_fails);
   CHECK_RUN(a_bounded_cache_with_a_worker_may_queue);
   CHECK_RUN(a_job_behind_a_failing_start_is_not_lost);
+  CHECK_RUN(a_living_worker_serves_the_queue_although_a_start_fails);
+  CHECK_RUN(the_refusal_of_a_queued_job_may_end_its_thread);
   CHECK_RUN(retiring_workers_are_joined_by_another);
   CHECK_RUN(join_is_optional);
   return 0;

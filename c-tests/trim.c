@@ -69,6 +69,24 @@ static void a_shorter_idle_timeout_reaches_waiting_workers(void) {
   probe_end(c);
 }
 
+/* The worker is just going to sleep by the old timeout when the new one is set. */
+static void a_timeout_set_while_a_worker_goes_to_sleep(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  uint64_t round, rounds = check_scaled(2000);
+  for (round = 0; round < rounds; round++) {
+    volatile uint64_t spin;
+    probe p;
+    probe_init(&p);
+    CHECK_OK(selv_cache_set_idle_timeout(c, SELV_FOREVER));
+    CHECK_OK(selv_start_thread_soon(c, probe_run, probe_deliver, &p, NULL));
+    CHECK_WAIT(&p.delivered, 1);
+    for (spin = 0; spin < round * 7 % 400;) spin++;
+    CHECK_OK(selv_cache_set_idle_timeout(c, SELV_NO_WAIT));
+    CHECK_EVENTUALLY(probe_stats(c).workers == 0);
+  }
+  probe_end(c);
+}
+
 static void no_wait_as_idle_timeout(void) {
   selv_cache *c = probe_cache(0, SELV_NO_WAIT);
   selv_outcome outcome;
@@ -85,6 +103,7 @@ int main(void) {
   CHECK_RUN(a_trimmed_cache_goes_on);
   CHECK_RUN(hooks_leave_trimmed_workers);
   CHECK_RUN(a_shorter_idle_timeout_reaches_waiting_workers);
+  CHECK_RUN(a_timeout_set_while_a_worker_goes_to_sleep);
   CHECK_RUN(no_wait_as_idle_timeout);
   return 0;
 }
