@@ -1,4 +1,4 @@
-/* leak.c: a planted defect. A job of the cache allocates its result and nobody frees it: a leak checker that does not report
+/* leak.c: a planted defect. Jobs of the cache allocate their results and nobody frees them: a leak checker that does not report
  * this program is not looking. Not a test of the library. */
 #include "../probe.h"
 
@@ -14,8 +14,12 @@ static int32_t leaks(void *arg, void **out_value) {
 int main(void) {
   selv_cache *c = probe_cache(0, 0);
   selv_outcome outcome;
-  CHECK_OK(selv_cache_run(c, leaks, NULL, SELV_FOREVER, &outcome));
-  CHECK(((char *)outcome.value)[999] == 'x');
+  int i;
+  /* Several, since a copy of the last pointer may linger in memory that is still in use. */
+  for (i = 0; i < 16; i++) {
+    CHECK_OK(selv_cache_run(c, leaks, NULL, SELV_FOREVER, &outcome));
+    CHECK(((char *)outcome.value)[999] == 'x');
+  }
   memset(&outcome, 0, sizeof outcome); /* the last pointer to it */
   probe_end(c);
   return 0;
