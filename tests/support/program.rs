@@ -152,7 +152,8 @@ impl Program<'_> {
                 command.arg("-ldl");
             }
             Variant::Shared | Variant::Cxx => {
-                let rpath = format!("-Wl,-rpath,{}", lib.display());
+                // Not as RUNPATH: cargo points LD_LIBRARY_PATH to a library of its own, which would come first.
+                let rpath = format!("-Wl,--disable-new-dtags,-rpath,{}", lib.display());
                 command.arg("-L").arg(&lib).arg("-lselvedge").arg(rpath);
             }
         }
