@@ -80,6 +80,7 @@ static void deliver_submits_many(void) {
 static void manage_here(void *arg, const selv_outcome *outcome) {
   struct place *at = (struct place *)arg;
   CHECK_OK(outcome->status);
+  CHECK_WAIT(&at->inner.go, 1); /* the submitter has the handle */
   at->seen[0] = selv_hook_unregister(at->hook, SELV_FOREVER, &at->count);
   at->seen[1] = selv_cache_shutdown(at->cache, 0, SELV_FOREVER, &at->count);
   at->seen[2] = selv_cache_trim(at->cache, 0);
@@ -99,6 +100,7 @@ static void deliver_manages_its_cache(void) {
   job.deliver = manage_here;
   job.arg = &at;
   CHECK_OK(selv_cache_submit(at.cache, &job, &at.job));
+  check_tally_add(&at.inner.go, 1);
   CHECK_WAIT(&at.done, 1);
   CHECK_STATUS(at.seen[0], SELV_E_DEADLOCK); /* attached until deliver returns: it would wait for itself */
   CHECK_STATUS(at.seen[1], SELV_E_DEADLOCK);
