@@ -146,8 +146,8 @@ impl Cast {
                     return Err("its threads belong to the process and cannot be made anew".into());
                 }
                 Box::new(move || {
-                    let total = run::cold_start(&|| make(&normal()), sizes.cold_starts);
-                    Ok(Sample::plain(us_per(total, sizes.cold_starts)))
+                    let time = run::cold_start(&|| make(&normal()), sizes.cold_starts);
+                    Ok(Sample::plain(us_per(time, 1)))
                 })
             }
             "reclaim" => {
@@ -243,12 +243,7 @@ impl Cast {
                 1.0,
                 true,
             ),
-            "coldstart" => per(
-                format!("coldstart {}", sizes.cold_starts),
-                sizes.cold_starts,
-                1e3,
-                false,
-            ),
+            "coldstart" => per(format!("coldstart {}", sizes.cold_starts), 1, 1e3, false),
             "reclaim" => {
                 no_reclaim(peer.kind)?;
                 let (burst, timeouts) = (sizes.reclaim_burst, sizes.idle_timeouts);
