@@ -48,6 +48,14 @@ fn polished(text: &str) -> String {
             lines.push(line);
         }
     }
+    // The initialisers come last, and belong inside the include guard like everything else.
+    if let Some(end) = lines
+        .iter()
+        .rposition(|l| l.starts_with("#endif  /* SELVEDGE_H"))
+    {
+        let end = lines.remove(end);
+        lines.extend(["", end]);
+    }
     lines
         .join("\n")
         .replace(" fn_;", " fn;")

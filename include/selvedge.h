@@ -4,7 +4,8 @@
  *
  * Conventions
  * - A function that can fail returns a selv_status: SELV_OK (0), or a negative number. selv_last_error() tells what was wrong.
- *   Results go to the trailing out pointers.
+ *   Results go to the trailing out pointers, which are zeroed on failure. Beside what its "Returns" lists, any may return
+ *   SELV_E_PANIC. Statuses that no function here returns belong to the presets and to parts of the library yet to come.
  * - Times are nanoseconds: SELV_FOREVER waits for ever, 0 does not wait. In an option struct 0 means the default.
  * - Strings are UTF-8 and NUL-terminated, and are copied.
  * - An option struct begins with its size: start from its SELV_*_INIT. Older and newer structs are understood.
@@ -208,8 +209,14 @@
  */
 #define SELV_HOOK_HOLDS_GIL 32
 
+/**
+ * A thread cache. Shared: `selv_cache_retain` and `selv_cache_release`.
+ */
 typedef struct selv_cache selv_cache;
 
+/**
+ * A registered hook set. Shared: `selv_hook_retain` and `selv_hook_release`.
+ */
 typedef struct selv_hook selv_hook;
 
 /**
@@ -218,7 +225,8 @@ typedef struct selv_hook selv_hook;
 typedef struct selv_job selv_job;
 
 /**
- * The record of one thread in one cache. All fields but `id` and `name` are used by that thread alone.
+ * A thread as callbacks see it: a worker of a cache, or a host's own thread that has entered one. Valid as long as the thread is on
+ * the cache.
  */
 typedef struct selv_worker selv_worker;
 
@@ -230,8 +238,8 @@ typedef int32_t selv_status;
 
 /**
  * A host's own way to start a worker thread: starts a thread that calls `entry(entry_arg)` once, and returns SELV_OK; or returns an
- * error, and then `entry` must never be called. It must not wait for the thread, nor call `entry` itself. `name` is
- * valid during the call; `stack_size` is that of the options. `*out_handle` (NULL before) is given to `join`.
+ * error, and then `entry` must never be called. It must not wait for the thread, nor call `entry` itself, and must return. Called on the
+ * thread that submits a job, or on a worker. `name` is valid during the call; `stack_size` is that of the options. `*out_handle` (NULL before) is given to `join`.
  */
 typedef selv_status (*selv_spawn_fn)(void *data,
                                      void (*entry)(void *entry_arg),
@@ -242,7 +250,7 @@ typedef selv_status (*selv_spawn_fn)(void *data,
 
 /**
  * Waits for the end of a thread that the host's `spawn` started, and frees its handle. Called once for each, after `entry` has
- * done its work and is about to return.
+ * done its work and is about to return; on any other thread that uses the cache. Must return.
  */
 typedef void (*selv_join_fn)(void *data, void *handle);
 
@@ -267,12 +275,12 @@ typedef struct selv_cache_options {
    */
   uint64_t idle_timeout_ns;
   /**
-   * Bytes of a worker's stack, rounded up to whole pages. 0: the C library's default.
+   * Bytes of a worker's stack, raised to the system's minimum and rounded up to whole pages. 0: the C library's default.
    */
   size_t stack_size;
   /**
    * Nanoseconds that an idle worker looks for its next job before it sleeps, at most; one worker of the process does so at a
-   * time, none on a single processor, and less when it was in vain. 0: 13 µs. SELV_NO_WAIT: none.
+   * time, none on a single processor, and less when it was in vain. 0: 13 µs. SELV_NO_WAIT: none. At most 1 s.
    */
   uint64_t spin;
   /**
@@ -299,7 +307,7 @@ typedef struct selv_cache_stats {
   uint32_t struct_size;
   uint32_t reserved;
   /**
-   * Living workers: `idle + busy`, and `started - exited - threads_lost`.
+   * Living workers: `idle + busy`.
    */
   uint64_t workers;
   /**
@@ -363,27 +371,33 @@ typedef int32_t (*selv_job_fn)(void *arg, void **out_value);
  */
 typedef struct selv_outcome {
   /**
-   * `SELV_OK` if `fn` ran; else why it did not (or did not finish).
+   * SELV_OK if `fn` ran. SELV_E_HOOK_FAILED: a hook that the job needs failed or was unregistered. SELV_E_CANCELLED: by
+   * `selv_job_cancel` or a shutdown. SELV_E_BROKEN: a runtime ended the thread inside `fn` or a hook. SELV_E_SPAWN: accepted,
+   * but the worker that was to run it could not be started. SELV_E_FORKED: it needs a hook of the parent process.
    */
   selv_status status;
   /**
-   * What `fn` returned; or the failing hook's own number with `SELV_E_HOOK_FAILED`.
+   * What `fn` returned. With SELV_E_HOOK_FAILED the failing hook's own number; SELV_E_CLOSED if a hook was unregistered before
+   * the job began. Else 0.
    */
   int32_t code;
   /**
-   * What `fn` stored in `*out_value`; NULL if it did not run.
+   * What `fn` stored in `*out_value`; NULL if it did not run to its end.
    */
   void *value;
 } selv_outcome;
 
 /**
- * Hands a job's outcome on: called exactly once for each accepted job. Must not block: the worker may have been given its next
- * job already. `outcome` is valid during the call. When its status is an error, `selv_last_error` tells why.
+ * Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on the
+ * thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
+ * worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its
+ * status is an error, `selv_last_error` tells why.
  */
 typedef void (*selv_deliver_fn)(void *arg, const struct selv_outcome *outcome);
 
 /**
- * Frees data that the host gave into the library's keeping. Called once.
+ * Frees data that the host gave into the library's keeping. Called once, on whichever thread lets go of it last. Must not block, and must
+ * return.
  */
 typedef void (*selv_free_fn)(void *data);
 
@@ -404,7 +418,7 @@ typedef struct selv_job_options {
    */
   selv_job_fn fn;
   /**
-   * Told of the outcome, on the worker that ran the job, after its hooks' `after_job`. NULL: nobody is.
+   * Told of the outcome, after the hooks' `after_job`. NULL: nobody is.
    */
   selv_deliver_fn deliver;
   /**
@@ -420,12 +434,13 @@ typedef struct selv_job_options {
    */
   const char *name;
   /**
-   * Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY. Not NULL with `attach_len` 0: none. Else
-   * exactly these.
+   * Which hooks the job needs. NULL: every hook that is registered when the job is accepted and is not SELV_HOOK_LAZY. Not NULL
+   * with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the job is delivered
+   * with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that it did not name.
    */
   struct selv_hook *const *attach;
   /**
-   * How many hooks `attach` has.
+   * How many hooks `attach` has; 0 if it is NULL.
    */
   size_t attach_len;
 } selv_job_options;
@@ -579,7 +594,7 @@ uint32_t selv_abi_version(void);
  * `opts` may be NULL, `out` not.
  */
 selv_status selv_cache_new(const struct selv_cache_options *opts,
-                           struct selv_cache **out_cache);
+                           struct selv_cache **out);
 
 /**
  * The process's shared cache, with default options: one for all languages in the process. Made at the first call; never shut down.
@@ -590,7 +605,7 @@ selv_status selv_cache_new(const struct selv_cache_options *opts,
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: the same cache works in a child. NULL: `out` must not be NULL.
  */
-selv_status selv_cache_default(struct selv_cache **out_cache);
+selv_status selv_cache_default(struct selv_cache **out);
 
 /**
  * One more reference to a cache; gives `c` back.
@@ -637,7 +652,8 @@ selv_status selv_cache_trim(struct selv_cache *c,
  *
  * `flags`: 0, or SELV_SHUTDOWN_CANCEL_QUEUED. `out_remaining` (may be NULL) gets how many threads are left: 0 on success.
  *
- * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags; nothing changes); SELV_E_TIMEDOUT (the shutdown goes on by itself);
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags; nothing changes); SELV_E_TIMEDOUT (threads are left, also with timeout 0; the
+ * shutdown goes on by itself);
  * SELV_E_DEADLOCK (on the cache's own worker with a timeout above 0: nothing changes; with 0 it begins);
  * SELV_E_UNSUPPORTED (the default cache: use `selv_cache_trim`).
  *
@@ -657,7 +673,7 @@ selv_status selv_cache_shutdown(struct selv_cache *c,
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: a child counts from 0. NULL: no argument may be NULL.
  */
 selv_status selv_cache_get_stats(const struct selv_cache *c,
-                                 struct selv_cache_stats *out_stats);
+                                 struct selv_cache_stats *out);
 
 /**
  * Runs `fn(arg, &value)` on a worker of the cache, at once if it has no bound, then `deliver(arg, &outcome)` on the same worker.
@@ -671,7 +687,7 @@ selv_status selv_cache_get_stats(const struct selv_cache *c,
  * not UTF-8); SELV_E_SPAWN (no worker is idle and no thread could be started); SELV_E_CLOSED (the cache is shut down).
  *
  * Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child; jobs of the
- * parent stay the parent's. NULL: `c` and `fn` must not be NULL.
+ * parent stay the parent's. NULL: `c` and `fn` must not be NULL; `deliver`, `arg` and `name` may be.
  */
 selv_status selv_start_thread_soon(struct selv_cache *c,
                                    selv_job_fn fn,
@@ -685,7 +701,8 @@ selv_status selv_start_thread_soon(struct selv_cache *c,
  *
  * `out_job` may be NULL; else it gets a handle, to be freed with `selv_job_release`, or NULL on failure.
  *
- * Returns SELV_OK: the job will be delivered exactly once. On any error it will not be, and `arg` stays the host's: SELV_E_NULL;
+ * Returns SELV_OK: the job will be delivered exactly once. On any error it will not be, and `arg` stays the host's: SELV_E_NULL
+ * (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
  * SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8, a hook of another cache, two hooks with
  * SELV_HOOK_HOLDS_GIL); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_SPAWN; SELV_E_CLOSED
  * (the cache is shut down, or a named hook unregistered); SELV_E_FORKED (a named hook belongs to the parent process).
@@ -718,8 +735,8 @@ selv_status selv_cache_submit_many(struct selv_cache *c,
  * Runs `fn(arg, &value)` on a worker and waits for its end. The timeout covers the wait for its *start*: if no worker has begun it
  * by then, it is withdrawn and never runs; once begun, the call waits until it ends, however long.
  *
- * `out` gets the outcome: its status is SELV_OK if `fn` ran, else why not (SELV_E_HOOK_FAILED, SELV_E_CANCELLED by a shutdown,
- * SELV_E_BROKEN). On failure of the call itself it is zeroed.
+ * `out` gets the outcome: its status is SELV_OK if `fn` ran, else why not, and then `selv_last_error` tells more. When the call itself
+ * fails, it is zeroed: look at the returned status first.
  *
  * Returns SELV_OK: look at `out->status`. SELV_E_NULL; SELV_E_TIMEDOUT (`fn` will never run); SELV_E_SPAWN; SELV_E_CLOSED;
  * SELV_E_DEADLOCK (called on a worker of a cache that is at its `max_workers`, none idle: it would wait for itself).
@@ -731,23 +748,23 @@ selv_status selv_cache_run(struct selv_cache *c,
                            selv_job_fn fn,
                            void *arg,
                            uint64_t timeout_ns,
-                           struct selv_outcome *out_outcome);
+                           struct selv_outcome *out);
 
 /**
  * Waits until a job has been delivered: `deliver` and `arg_free` have returned. Any number of threads may wait, any number of
  * times.
  *
- * `out` (may be NULL) gets the outcome, zeroed on failure.
+ * `out` (may be NULL) gets the outcome, zeroed when the call itself fails. If its status is an error, `selv_last_error` tells why.
  *
  * Returns SELV_OK (whatever the outcome is); SELV_E_NULL; SELV_E_TIMEDOUT (0 looks without waiting); SELV_E_DEADLOCK (inside the
  * job's own `fn` or `deliver`); SELV_E_FORKED (a job of the parent process).
  *
  * Threads: any. Blocks: up to `timeout_ns` nanoseconds, or SELV_FOREVER. Reentrancy: from any callback, but not where blocking is
- * forbidden. Fork: SELV_E_FORKED in a child. NULL: `j` must not be NULL.
+ * forbidden. Fork: in a child, a job of the parent is SELV_E_FORKED. NULL: `j` must not be NULL.
  */
 selv_status selv_job_wait(struct selv_job *j,
                           uint64_t timeout_ns,
-                          struct selv_outcome *out_outcome);
+                          struct selv_outcome *out);
 
 /**
  * Cancels a job that no worker has begun: it is delivered with SELV_E_CANCELLED, on this thread, inside this call; `fn` never runs.
@@ -755,8 +772,8 @@ selv_status selv_job_wait(struct selv_job *j,
  * Returns SELV_OK; SELV_E_NULL; SELV_E_TOO_LATE (it has begun, or has ended, or was cancelled before; nothing changes);
  * SELV_E_FORKED (a job of the parent process).
  *
- * Threads: any. Blocks: as long as `deliver` does. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: `j` must
- * not be NULL.
+ * Threads: any. Blocks: as long as `deliver` does. Reentrancy: from any callback. Fork: in a child, a job of the parent is
+ * SELV_E_FORKED. NULL: `j` must not be NULL.
  */
 selv_status selv_job_cancel(struct selv_job *j);
 
@@ -784,7 +801,7 @@ void selv_job_release(struct selv_job *j);
  */
 selv_status selv_hook_register(struct selv_cache *c,
                                const struct selv_hook_options *opts,
-                               struct selv_hook **out_hook);
+                               struct selv_hook **out);
 
 /**
  * Removes a hook set: no new starts from now on; idle workers exit it at once, busy ones when their job ends; a calling thread that
@@ -792,15 +809,20 @@ selv_status selv_hook_register(struct selv_cache *c,
  * exited it, and `user_free` has been called: the runtime may be shut down on the next line. It may be called again, and then
  * goes on waiting; once done it is SELV_OK at once. It never frees the handle.
  *
+ * Jobs that were accepted while the hook was registered, need it, and have not begun are not run any more: they are delivered with
+ * SELV_E_HOOK_FAILED and the code SELV_E_CLOSED. To have them run, wait for them first.
+ *
  * Do not hold what an exit callback needs (such as the GIL) while this waits.
  *
  * `out_attached` (may be NULL) gets how many threads have it still started: 0 on success.
  *
- * Returns SELV_OK; SELV_E_NULL; SELV_E_TIMEDOUT (the removal goes on by itself); SELV_E_DEADLOCK (on a worker of the hook's own
- * cache with a timeout above 0, which would wait for itself: nothing changes; with 0 the removal begins).
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_TIMEDOUT (threads have it still started, also with timeout 0; the removal goes on by itself, but
+ * for SELV_HOOK_RETIRE, where ended threads are joined by the next call or the next worker that starts or ends);
+ * SELV_E_DEADLOCK (with a timeout above 0 on a worker of the hook's own cache, or inside a hook's callback, where it would
+ * wait for itself: nothing changes; with 0 the removal begins).
  *
  * Threads: any. Blocks: up to `timeout_ns` nanoseconds; 0 begins and returns. Reentrancy: from any callback, with timeout 0 on
- * workers. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL: `h` must not be NULL.
+ * workers and inside hooks' callbacks. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL: `h` must not be NULL.
  */
 selv_status selv_hook_unregister(struct selv_hook *h,
                                  uint64_t timeout_ns,
@@ -828,7 +850,7 @@ void selv_hook_release(struct selv_hook *h);
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: a child starts with nothing attached. NULL: no argument may be NULL.
  */
 selv_status selv_hook_get_stats(const struct selv_hook *h,
-                                struct selv_hook_stats *out_stats);
+                                struct selv_hook_stats *out);
 
 /**
  * The slot that `on_start` filled on the calling thread (a JNIEnv*, a PyThreadState*, ...), from its success to the end of
@@ -886,10 +908,12 @@ const char *selv_worker_name(const struct selv_worker *w);
  * A thread that ends without leaving is counted in `threads_lost`; its hooks are not called, and nobody waits for it.
  *
  * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (a hook of another cache; two that hold a global interpreter lock);
- * SELV_E_HOOK_FAILED (what had been started is exited again, and the thread is as it was); SELV_E_CLOSED; SELV_E_FORKED.
+ * SELV_E_HOOK_FAILED (what had been started is exited again, and the thread is as it was); SELV_E_CLOSED; SELV_E_FORKED;
+ * SELV_E_REENTRANT (inside a callback of a hook of this cache).
  *
- * Threads: any. Blocks: as long as the hooks do. Reentrancy: not from a hook's own callbacks; else from any. Fork: the forking
- * thread stays entered in the child, with the SELV_HOOK_FORK_KEEP hooks. NULL: `c` must not be NULL.
+ * Threads: any. Blocks: as long as the hooks do. Reentrancy: not from callbacks of hooks; else from any. Fork: the forking
+ * thread stays entered in the child, with the SELV_HOOK_FORK_KEEP hooks. NULL: `c`, the elements of `hooks`, and `hooks` with a
+ * `count` must not be NULL.
  */
 selv_status selv_thread_enter(struct selv_cache *c,
                               struct selv_hook *const *hooks,
@@ -898,9 +922,10 @@ selv_status selv_thread_enter(struct selv_cache *c,
 /**
  * Undoes one `selv_thread_enter`; the outermost one exits the hooks, the last started first.
  *
- * Returns SELV_OK; SELV_E_NULL; SELV_E_NOT_OWNER (this thread has not entered the cache).
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_NOT_OWNER (this thread has not entered the cache); SELV_E_REENTRANT (inside a callback of a
+ * hook of this cache).
  *
- * Threads: the one that entered. Blocks: as long as the hooks' exits do. Reentrancy: not from a hook's own callbacks; else from any.
+ * Threads: the one that entered. Blocks: as long as the hooks' exits do. Reentrancy: not from callbacks of hooks; else from any.
  * Fork: the forking thread may leave in the child. NULL: `c` must not be NULL.
  */
 selv_status selv_thread_leave(struct selv_cache *c);
@@ -932,7 +957,6 @@ selv_status selv_trace_stop(void);
 }  // extern "C"
 #endif  // __cplusplus
 
-#endif  /* SELVEDGE_H */
 
 /* Initialisers: every field in order. */
 #define SELV_CACHE_OPTIONS_INIT { sizeof(selv_cache_options), 0, NULL, 0, 0, 0, NULL, NULL, NULL }
@@ -940,3 +964,5 @@ selv_status selv_trace_stop(void);
 #define SELV_JOB_OPTIONS_INIT { sizeof(selv_job_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
 #define SELV_HOOK_OPTIONS_INIT { sizeof(selv_hook_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define SELV_HOOK_STATS_INIT { sizeof(selv_hook_stats), 0, 0, 0, 0, 0, 0, 0 }
+
+#endif  /* SELVEDGE_H */

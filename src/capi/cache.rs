@@ -2,7 +2,7 @@
 
 use super::status::selv_status;
 use super::support::guard::{finish, guard};
-use super::support::handles::{borrow, null, out, put, share, text};
+use super::support::handles::{borrow, null, put, required, share, text};
 use super::support::options::{self, Sized32};
 use crate::core::cache::{Cache, Options, Spawner};
 use crate::core::callback::{JoinFn, Opaque, SpawnFn};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 pub const SELV_SHUTDOWN_CANCEL_QUEUED: u32 = 1;
 
 /// A host's own way to start a worker thread: starts a thread that calls `entry(entry_arg)` once, and returns SELV_OK; or returns an
-/// error, and then `entry` must never be called. It must not wait for the thread, nor call `entry` itself. `name` is
-/// valid during the call; `stack_size` is that of the options. `*out_handle` (NULL before) is given to `join`.
+/// error, and then `entry` must never be called. It must not wait for the thread, nor call `entry` itself, and must return. Called on the
+/// thread that submits a job, or on a worker. `name` is valid during the call; `stack_size` is that of the options. `*out_handle` (NULL before) is given to `join`.
 #[allow(non_camel_case_types)]
 pub type selv_spawn_fn = Option<
     unsafe extern "C-unwind" fn(
@@ -33,7 +33,7 @@ pub type selv_spawn_fn = Option<
 >;
 
 /// Waits for the end of a thread that the host's `spawn` started, and frees its handle. Called once for each, after `entry` has
-/// done its work and is about to return.
+/// done its work and is about to return; on any other thread that uses the cache. Must return.
 #[allow(non_camel_case_types)]
 pub type selv_join_fn = Option<unsafe extern "C-unwind" fn(data: *mut c_void, handle: *mut c_void)>;
 
@@ -50,10 +50,10 @@ pub struct selv_cache_options {
     pub name: *const c_char,
     /// Nanoseconds after which an idle worker ends. 0: 10 s. SELV_NO_WAIT: at once. SELV_FOREVER: never.
     pub idle_timeout_ns: u64,
-    /// Bytes of a worker's stack, rounded up to whole pages. 0: the C library's default.
+    /// Bytes of a worker's stack, raised to the system's minimum and rounded up to whole pages. 0: the C library's default.
     pub stack_size: usize,
     /// Nanoseconds that an idle worker looks for its next job before it sleeps, at most; one worker of the process does so at a
-    /// time, none on a single processor, and less when it was in vain. 0: 13 µs. SELV_NO_WAIT: none.
+    /// time, none on a single processor, and less when it was in vain. 0: 13 µs. SELV_NO_WAIT: none. At most 1 s.
     pub spin: u64,
     /// Starts the worker threads. NULL: the library does.
     pub spawn: selv_spawn_fn,
@@ -76,7 +76,7 @@ pub struct selv_cache_stats {
     /// sizeof(selv_cache_stats)
     pub struct_size: u32,
     pub reserved: u32,
-    /// Living workers: `idle + busy`, and `started - exited - threads_lost`.
+    /// Living workers: `idle + busy`.
     pub workers: u64,
     /// Workers that are ready for a job; one that is delivering is ready.
     pub idle: u64,
@@ -128,7 +128,7 @@ fn options_from(o: &selv_cache_options, name: Option<&str>) -> error::Result<Opt
         spin_ns: match o.spin {
             0 => spin::DEFAULT_NS,
             NO_WAIT => 0,
-            ns => ns,
+            ns => ns.min(spin::MOST_NS),
         },
         spawner: o.spawn.map(|spawn| Spawner {
             // SAFETY: the host promises that its callbacks may run on any thread, as their types say.
@@ -155,10 +155,10 @@ fn options_from(o: &selv_cache_options, name: Option<&str>) -> error::Result<Opt
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_cache_new(
     opts: *const selv_cache_options,
-    out_cache: *mut *mut Cache,
+    out: *mut *mut Cache,
 ) -> selv_status {
     guard(|| {
-        let to = out(out_cache, "out")?;
+        let to = required(out, "out")?;
         // SAFETY: `to` is writable.
         unsafe { put(to, std::ptr::null_mut()) };
         let options = if opts.is_null() {
@@ -187,9 +187,9 @@ pub unsafe extern "C" fn selv_cache_new(
 /// # Safety
 /// `out` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn selv_cache_default(out_cache: *mut *mut Cache) -> selv_status {
+pub unsafe extern "C" fn selv_cache_default(out: *mut *mut Cache) -> selv_status {
     guard(|| {
-        let to = out(out_cache, "out")?;
+        let to = required(out, "out")?;
         // SAFETY: `to` is writable.
         unsafe { put(to, share(Cache::default_cache())) };
         Ok(())
@@ -271,7 +271,8 @@ pub unsafe extern "C" fn selv_cache_trim(c: *mut Cache, keep_idle: u32) -> selv_
 ///
 /// `flags`: 0, or SELV_SHUTDOWN_CANCEL_QUEUED. `out_remaining` (may be NULL) gets how many threads are left: 0 on success.
 ///
-/// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags; nothing changes); SELV_E_TIMEDOUT (the shutdown goes on by itself);
+/// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags; nothing changes); SELV_E_TIMEDOUT (threads are left, also with timeout 0; the
+/// shutdown goes on by itself);
 /// SELV_E_DEADLOCK (on the cache's own worker with a timeout above 0: nothing changes; with 0 it begins);
 /// SELV_E_UNSUPPORTED (the default cache: use `selv_cache_trim`).
 ///
@@ -325,7 +326,7 @@ pub unsafe extern "C-unwind" fn selv_cache_shutdown(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_cache_get_stats(
     c: *const Cache,
-    out_stats: *mut selv_cache_stats,
+    out: *mut selv_cache_stats,
 ) -> selv_status {
     guard(|| {
         // SAFETY: as this function's own contract.
@@ -348,6 +349,6 @@ pub unsafe extern "C" fn selv_cache_get_stats(
             threads_entered: s.counts.entered,
         };
         // SAFETY: as this function's own contract.
-        unsafe { options::write(out_stats, &stats) }
+        unsafe { options::write(out, &stats) }
     })
 }

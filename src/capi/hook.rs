@@ -3,7 +3,7 @@
 use super::job::selv_free_fn;
 use super::status::selv_status;
 use super::support::guard::{finish, guard};
-use super::support::handles::{borrow, null, out, put, share, text};
+use super::support::handles::{borrow, null, put, required, share, text};
 use super::support::options::{self, Sized32};
 use crate::core::attachment;
 use crate::core::cache::Cache;
@@ -157,10 +157,10 @@ pub unsafe fn selected(
 pub unsafe extern "C" fn selv_hook_register(
     c: *mut Cache,
     opts: *const selv_hook_options,
-    out_hook: *mut *mut Hook,
+    out: *mut *mut Hook,
 ) -> selv_status {
     guard(|| {
-        let to = out(out_hook, "out")?;
+        let to = required(out, "out")?;
         // SAFETY: `to` is writable.
         unsafe { put(to, std::ptr::null_mut()) };
         // SAFETY: as this function's own contract.
@@ -194,15 +194,20 @@ pub unsafe extern "C" fn selv_hook_register(
 /// exited it, and `user_free` has been called: the runtime may be shut down on the next line. It may be called again, and then
 /// goes on waiting; once done it is SELV_OK at once. It never frees the handle.
 ///
+/// Jobs that were accepted while the hook was registered, need it, and have not begun are not run any more: they are delivered with
+/// SELV_E_HOOK_FAILED and the code SELV_E_CLOSED. To have them run, wait for them first.
+///
 /// Do not hold what an exit callback needs (such as the GIL) while this waits.
 ///
 /// `out_attached` (may be NULL) gets how many threads have it still started: 0 on success.
 ///
-/// Returns SELV_OK; SELV_E_NULL; SELV_E_TIMEDOUT (the removal goes on by itself); SELV_E_DEADLOCK (on a worker of the hook's own
-/// cache with a timeout above 0, which would wait for itself: nothing changes; with 0 the removal begins).
+/// Returns SELV_OK; SELV_E_NULL; SELV_E_TIMEDOUT (threads have it still started, also with timeout 0; the removal goes on by itself, but
+/// for SELV_HOOK_RETIRE, where ended threads are joined by the next call or the next worker that starts or ends);
+/// SELV_E_DEADLOCK (with a timeout above 0 on a worker of the hook's own cache, or inside a hook's callback, where it would
+/// wait for itself: nothing changes; with 0 the removal begins).
 ///
 /// Threads: any. Blocks: up to `timeout_ns` nanoseconds; 0 begins and returns. Reentrancy: from any callback, with timeout 0 on
-/// workers. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL: `h` must not be NULL.
+/// workers and inside hooks' callbacks. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL: `h` must not be NULL.
 ///
 /// # Safety
 /// `h` is NULL or a hook.
@@ -268,7 +273,7 @@ pub unsafe extern "C" fn selv_hook_release(h: *mut Hook) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_hook_get_stats(
     h: *const Hook,
-    out_stats: *mut selv_hook_stats,
+    out: *mut selv_hook_stats,
 ) -> selv_status {
     guard(|| {
         // SAFETY: as this function's own contract.
@@ -285,7 +290,7 @@ pub unsafe extern "C" fn selv_hook_get_stats(
             lost: counts.lost,
         };
         // SAFETY: as this function's own contract.
-        unsafe { options::write(out_stats, &stats) }
+        unsafe { options::write(out, &stats) }
     })
 }
 

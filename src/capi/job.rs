@@ -3,7 +3,7 @@
 use super::hook::selected;
 use super::status::selv_status;
 use super::support::guard::{finish, guard};
-use super::support::handles::{borrow, null, out, put, text};
+use super::support::handles::{borrow, null, put, required, text};
 use super::support::options::{self, Sized32};
 use crate::core::cache::Cache;
 use crate::core::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
@@ -25,13 +25,16 @@ use std::sync::Arc;
 pub type selv_job_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, out_value: *mut *mut c_void) -> i32>;
 
-/// Hands a job's outcome on: called exactly once for each accepted job. Must not block: the worker may have been given its next
-/// job already. `outcome` is valid during the call. When its status is an error, `selv_last_error` tells why.
+/// Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on the
+/// thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
+/// worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its
+/// status is an error, `selv_last_error` tells why.
 #[allow(non_camel_case_types)]
 pub type selv_deliver_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, outcome: *const Outcome)>;
 
-/// Frees data that the host gave into the library's keeping. Called once.
+/// Frees data that the host gave into the library's keeping. Called once, on whichever thread lets go of it last. Must not block, and must
+/// return.
 #[allow(non_camel_case_types)]
 pub type selv_free_fn = Option<unsafe extern "C-unwind" fn(data: *mut c_void)>;
 
@@ -46,7 +49,7 @@ pub struct selv_job_options {
     pub flags: u32,
     /// What to run. Required.
     pub fn_: selv_job_fn,
-    /// Told of the outcome, on the worker that ran the job, after its hooks' `after_job`. NULL: nobody is.
+    /// Told of the outcome, after the hooks' `after_job`. NULL: nobody is.
     pub deliver: selv_deliver_fn,
     /// Given to `fn`, `deliver` and `arg_free`.
     pub arg: *mut c_void,
@@ -54,10 +57,11 @@ pub struct selv_job_options {
     pub arg_free: selv_free_fn,
     /// UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes) and of the job in a trace (47). NULL: none.
     pub name: *const c_char,
-    /// Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY. Not NULL with `attach_len` 0: none. Else
-    /// exactly these.
+    /// Which hooks the job needs. NULL: every hook that is registered when the job is accepted and is not SELV_HOOK_LAZY. Not NULL
+    /// with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the job is delivered
+    /// with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that it did not name.
     pub attach: *const *mut Hook,
-    /// How many hooks `attach` has.
+    /// How many hooks `attach` has; 0 if it is NULL.
     pub attach_len: usize,
 }
 
@@ -108,6 +112,7 @@ unsafe fn job_from(
         arg_free: o.arg_free.map(|f| unsafe { FreeFn::new(f) }),
         name: name.map_or(Name::NONE, Name::new),
         needs,
+        accepted_at: 0,
         ticket: ticket.clone().map(TicketRef::new),
     };
     Ok((job, ticket))
@@ -129,36 +134,42 @@ fn forget(job: &Job) {
 /// not UTF-8); SELV_E_SPAWN (no worker is idle and no thread could be started); SELV_E_CLOSED (the cache is shut down).
 ///
 /// Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child; jobs of the
-/// parent stay the parent's. NULL: `c` and `fn` must not be NULL.
+/// parent stay the parent's. NULL: `c` and `fn` must not be NULL; `deliver`, `arg` and `name` may be.
 ///
 /// # Safety
 /// `c` is NULL or a cache; the callbacks may run on any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn selv_start_thread_soon(
+pub unsafe extern "C-unwind" fn selv_start_thread_soon(
     c: *mut Cache,
     fn_: selv_job_fn,
     deliver: selv_deliver_fn,
     arg: *mut c_void,
     name: *const c_char,
 ) -> selv_status {
-    guard(|| {
+    let checked = step(|| {
         // SAFETY: as this function's own contract.
         let cache = unsafe { borrow(c, "cache") }?;
         let run = fn_.ok_or_else(|| null("fn"))?;
         // SAFETY: as this function's own contract.
         let name = unsafe { text(name, "name") }?;
-        submit::submit(&cache, || Job {
-            // SAFETY: the callbacks may run on any thread.
-            run: unsafe { JobFn::new(run) },
-            // SAFETY: as above.
-            deliver: deliver.map(|f| unsafe { DeliverFn::new(f) }),
-            arg: Opaque(arg),
-            arg_free: None,
-            name: name.map_or(Name::NONE, Name::new),
-            needs: Needs::Usual,
-            ticket: None,
-        })
-    })
+        Ok((cache, run, name))
+    });
+    let (cache, run, name) = match checked {
+        Ok(checked) => checked,
+        Err(e) => return finish(Err(e)),
+    };
+    finish(submit::submit(&cache, |accepted_at| Job {
+        // SAFETY: the callbacks may run on any thread.
+        run: unsafe { JobFn::new(run) },
+        // SAFETY: as above.
+        deliver: deliver.map(|f| unsafe { DeliverFn::new(f) }),
+        arg: Opaque(arg),
+        arg_free: None,
+        name: name.map_or(Name::NONE, Name::new),
+        needs: Needs::Usual,
+        accepted_at,
+        ticket: None,
+    }))
 }
 
 /// As `selv_start_thread_soon`, with everything that can be said of a job: which hooks it needs, who frees its argument, and a
@@ -166,7 +177,8 @@ pub unsafe extern "C" fn selv_start_thread_soon(
 ///
 /// `out_job` may be NULL; else it gets a handle, to be freed with `selv_job_release`, or NULL on failure.
 ///
-/// Returns SELV_OK: the job will be delivered exactly once. On any error it will not be, and `arg` stays the host's: SELV_E_NULL;
+/// Returns SELV_OK: the job will be delivered exactly once. On any error it will not be, and `arg` stays the host's: SELV_E_NULL
+/// (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
 /// SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8, a hook of another cache, two hooks with
 /// SELV_HOOK_HOLDS_GIL); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_SPAWN; SELV_E_CLOSED
 /// (the cache is shut down, or a named hook unregistered); SELV_E_FORKED (a named hook belongs to the parent process).
@@ -177,12 +189,12 @@ pub unsafe extern "C" fn selv_start_thread_soon(
 /// # Safety
 /// `c` is NULL or a cache; `job` is NULL or points to as many bytes as its `struct_size` says; the callbacks may run on any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn selv_cache_submit(
+pub unsafe extern "C-unwind" fn selv_cache_submit(
     c: *mut Cache,
     job: *const selv_job_options,
     out_job: *mut *mut JobHandle,
 ) -> selv_status {
-    guard(|| {
+    let checked = step(|| {
         // SAFETY: `out_job` is NULL or writable.
         unsafe { put(out_job, std::ptr::null_mut()) };
         // SAFETY: as this function's own contract.
@@ -190,20 +202,31 @@ pub unsafe extern "C" fn selv_cache_submit(
         // SAFETY: as this function's own contract.
         let (job, ticket) = unsafe { job_from(&cache, job, !out_job.is_null()) }?;
         let handle = ticket.filter(|_| !out_job.is_null()).map(|ticket| {
-            Box::new(JobHandle {
+            Box::into_raw(Box::new(JobHandle {
                 cache: Arc::clone(&cache),
                 ticket,
                 delivery: Delivery::of(&job),
                 generation: fork::generation(),
-            })
+            }))
         });
-        submit::submit(&cache, || job).inspect_err(|_| forget(&job))?;
-        if let Some(handle) = handle {
-            // SAFETY: there is a handle only if `out_job` is writable.
-            unsafe { put(out_job, Box::into_raw(handle)) };
+        Ok((cache, job, handle))
+    });
+    let (cache, job, handle) = match checked {
+        Ok(checked) => checked,
+        Err(e) => return finish(Err(e)),
+    };
+    let result = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
+    match (&result, handle) {
+        // SAFETY: there is a handle only if `out_job` is writable.
+        (Ok(()), Some(handle)) => unsafe { put(out_job, handle) },
+        (Err(_), handle) => {
+            forget(&job);
+            // SAFETY: nobody else has seen the handle.
+            drop(handle.map(|h| unsafe { Box::from_raw(h) }));
         }
-        Ok(())
-    })
+        _ => {}
+    }
+    finish(result)
 }
 
 /// Submits `count` jobs in order, with fewer locks and wakes than one by one. All are checked before the first is accepted.
@@ -220,28 +243,37 @@ pub unsafe extern "C" fn selv_cache_submit(
 /// # Safety
 /// `c` is NULL or a cache; `jobs` has `count` structs; the callbacks may run on any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn selv_cache_submit_many(
+pub unsafe extern "C-unwind" fn selv_cache_submit_many(
     c: *mut Cache,
     jobs: *const selv_job_options,
     count: usize,
     out_accepted: *mut usize,
 ) -> selv_status {
-    guard(|| {
+    let checked = step(|| {
         // SAFETY: `out_accepted` is NULL or writable.
         unsafe { put(out_accepted, 0) };
         // SAFETY: as this function's own contract.
         let cache = unsafe { borrow(c, "cache") }?;
         if count == 0 {
-            return Ok(());
+            return Ok((cache, Vec::new()));
+        }
+        if count > isize::MAX as usize / size_of::<selv_job_options>() {
+            let why = format!("count is {count}, which is more than fits the memory");
+            return Err(Error::new(error::INVAL, why));
         }
         // SAFETY: as this function's own contract.
-        let ready = unsafe { jobs_from(&cache, jobs, count) }?;
-        let (accepted, result) = submit::submit_many(&cache, &ready);
-        ready[accepted..].iter().for_each(forget);
-        // SAFETY: `out_accepted` is NULL or writable.
-        unsafe { put(out_accepted, accepted) };
-        result
-    })
+        let jobs = unsafe { jobs_from(&cache, jobs, count) }?;
+        Ok((cache, jobs))
+    });
+    let (cache, jobs) = match checked {
+        Ok(checked) => checked,
+        Err(e) => return finish(Err(e)),
+    };
+    let (accepted, result) = submit::submit_many(&cache, &jobs);
+    jobs[accepted..].iter().for_each(forget);
+    // SAFETY: `out_accepted` is NULL or writable.
+    unsafe { put(out_accepted, accepted) };
+    finish(result)
 }
 
 /// # Safety
@@ -283,8 +315,8 @@ unsafe fn jobs_from(
 /// Runs `fn(arg, &value)` on a worker and waits for its end. The timeout covers the wait for its *start*: if no worker has begun it
 /// by then, it is withdrawn and never runs; once begun, the call waits until it ends, however long.
 ///
-/// `out` gets the outcome: its status is SELV_OK if `fn` ran, else why not (SELV_E_HOOK_FAILED, SELV_E_CANCELLED by a shutdown,
-/// SELV_E_BROKEN). On failure of the call itself it is zeroed.
+/// `out` gets the outcome: its status is SELV_OK if `fn` ran, else why not, and then `selv_last_error` tells more. When the call itself
+/// fails, it is zeroed: look at the returned status first.
 ///
 /// Returns SELV_OK: look at `out->status`. SELV_E_NULL; SELV_E_TIMEDOUT (`fn` will never run); SELV_E_SPAWN; SELV_E_CLOSED;
 /// SELV_E_DEADLOCK (called on a worker of a cache that is at its `max_workers`, none idle: it would wait for itself).
@@ -295,27 +327,32 @@ unsafe fn jobs_from(
 /// # Safety
 /// `c` is NULL or a cache; `out` is NULL or writable; `fn` may run on any thread.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn selv_cache_run(
+pub unsafe extern "C-unwind" fn selv_cache_run(
     c: *mut Cache,
     fn_: selv_job_fn,
     arg: *mut c_void,
     timeout_ns: u64,
-    out_outcome: *mut Outcome,
+    out: *mut Outcome,
 ) -> selv_status {
-    guard(|| {
-        let to = out(out_outcome, "out")?;
+    let checked = step(|| {
+        let to = required(out, "out")?;
         // SAFETY: `to` is writable.
         unsafe { put(to, Outcome::failed(error::OK, 0)) };
         // SAFETY: as this function's own contract.
         let cache = unsafe { borrow(c, "cache") }?;
         let run = fn_.ok_or_else(|| null("fn"))?;
         // SAFETY: `fn` may run on any thread.
-        let run = unsafe { JobFn::new(run) };
-        let outcome = submit::run(&cache, run, Opaque(arg), timeout_ns)?;
-        // SAFETY: `to` is writable.
-        unsafe { put(to, outcome) };
-        Ok(())
-    })
+        Ok((cache, unsafe { JobFn::new(run) }))
+    });
+    let (cache, run) = match checked {
+        Ok(checked) => checked,
+        Err(e) => return finish(Err(e)),
+    };
+    finish(
+        submit::run(&cache, run, Opaque(arg), timeout_ns)
+            // SAFETY: `out` was checked.
+            .map(|outcome| unsafe { put(out, outcome) }),
+    )
 }
 
 /// The handle, if it is one of this process.
@@ -337,13 +374,13 @@ unsafe fn own_job<'a>(j: *const JobHandle) -> Result<&'a JobHandle> {
 /// Waits until a job has been delivered: `deliver` and `arg_free` have returned. Any number of threads may wait, any number of
 /// times.
 ///
-/// `out` (may be NULL) gets the outcome, zeroed on failure.
+/// `out` (may be NULL) gets the outcome, zeroed when the call itself fails. If its status is an error, `selv_last_error` tells why.
 ///
 /// Returns SELV_OK (whatever the outcome is); SELV_E_NULL; SELV_E_TIMEDOUT (0 looks without waiting); SELV_E_DEADLOCK (inside the
 /// job's own `fn` or `deliver`); SELV_E_FORKED (a job of the parent process).
 ///
 /// Threads: any. Blocks: up to `timeout_ns` nanoseconds, or SELV_FOREVER. Reentrancy: from any callback, but not where blocking is
-/// forbidden. Fork: SELV_E_FORKED in a child. NULL: `j` must not be NULL.
+/// forbidden. Fork: in a child, a job of the parent is SELV_E_FORKED. NULL: `j` must not be NULL.
 ///
 /// # Safety
 /// `j` is NULL or a handle that has not been released; `out` is NULL or writable.
@@ -351,16 +388,16 @@ unsafe fn own_job<'a>(j: *const JobHandle) -> Result<&'a JobHandle> {
 pub unsafe extern "C" fn selv_job_wait(
     j: *mut JobHandle,
     timeout_ns: u64,
-    out_outcome: *mut Outcome,
+    out: *mut Outcome,
 ) -> selv_status {
     guard(|| {
         // SAFETY: `out` is NULL or writable.
-        unsafe { put(out_outcome, Outcome::failed(error::OK, 0)) };
+        unsafe { put(out, Outcome::failed(error::OK, 0)) };
         // SAFETY: as this function's own contract.
         let job = unsafe { own_job(j) }?;
-        let outcome = job.ticket.wait(Deadline::after(timeout_ns))?;
+        let outcome = submit::wait(&job.ticket, Deadline::after(timeout_ns))?;
         // SAFETY: `out` is NULL or writable.
-        unsafe { put(out_outcome, outcome) };
+        unsafe { put(out, outcome) };
         Ok(())
     })
 }
@@ -370,8 +407,8 @@ pub unsafe extern "C" fn selv_job_wait(
 /// Returns SELV_OK; SELV_E_NULL; SELV_E_TOO_LATE (it has begun, or has ended, or was cancelled before; nothing changes);
 /// SELV_E_FORKED (a job of the parent process).
 ///
-/// Threads: any. Blocks: as long as `deliver` does. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: `j` must
-/// not be NULL.
+/// Threads: any. Blocks: as long as `deliver` does. Reentrancy: from any callback. Fork: in a child, a job of the parent is
+/// SELV_E_FORKED. NULL: `j` must not be NULL.
 ///
 /// # Safety
 /// `j` is NULL or a handle that has not been released.

@@ -54,10 +54,12 @@ pub unsafe extern "C" fn selv_worker_name(w: *const Worker) -> *const c_char {
 /// A thread that ends without leaving is counted in `threads_lost`; its hooks are not called, and nobody waits for it.
 ///
 /// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (a hook of another cache; two that hold a global interpreter lock);
-/// SELV_E_HOOK_FAILED (what had been started is exited again, and the thread is as it was); SELV_E_CLOSED; SELV_E_FORKED.
+/// SELV_E_HOOK_FAILED (what had been started is exited again, and the thread is as it was); SELV_E_CLOSED; SELV_E_FORKED;
+/// SELV_E_REENTRANT (inside a callback of a hook of this cache).
 ///
-/// Threads: any. Blocks: as long as the hooks do. Reentrancy: not from a hook's own callbacks; else from any. Fork: the forking
-/// thread stays entered in the child, with the SELV_HOOK_FORK_KEEP hooks. NULL: `c` must not be NULL.
+/// Threads: any. Blocks: as long as the hooks do. Reentrancy: not from callbacks of hooks; else from any. Fork: the forking
+/// thread stays entered in the child, with the SELV_HOOK_FORK_KEEP hooks. NULL: `c`, the elements of `hooks`, and `hooks` with a
+/// `count` must not be NULL.
 ///
 /// # Safety
 /// `c` is NULL or a cache; `hooks` is NULL or has `count` hooks.
@@ -82,9 +84,10 @@ pub unsafe extern "C-unwind" fn selv_thread_enter(
 
 /// Undoes one `selv_thread_enter`; the outermost one exits the hooks, the last started first.
 ///
-/// Returns SELV_OK; SELV_E_NULL; SELV_E_NOT_OWNER (this thread has not entered the cache).
+/// Returns SELV_OK; SELV_E_NULL; SELV_E_NOT_OWNER (this thread has not entered the cache); SELV_E_REENTRANT (inside a callback of a
+/// hook of this cache).
 ///
-/// Threads: the one that entered. Blocks: as long as the hooks' exits do. Reentrancy: not from a hook's own callbacks; else from any.
+/// Threads: the one that entered. Blocks: as long as the hooks' exits do. Reentrancy: not from callbacks of hooks; else from any.
 /// Fork: the forking thread may leave in the child. NULL: `c` must not be NULL.
 ///
 /// # Safety

@@ -158,15 +158,16 @@ fn attach(worker: &Worker, wanted: Wanted<'_>, jobs: Option<&'static AtomicU64>)
             }
         };
         let mut slot = std::ptr::null_mut();
-        trace::begin(worker, trace::Kind::Start, id);
-        let code = on_start.map_or(0, |f| f.call(user.0, worker, &mut slot));
-        trace::end(worker);
+        let code = on_start.map_or(0, |f| {
+            enter_callback(worker, trace::Kind::Start, id);
+            let code = f.call(user.0, worker, &mut slot);
+            leave_callback(worker);
+            code
+        });
         after = id;
-        let free = step(|| Ok(conclude_start(worker, code, Opaque(slot)))).unwrap_or(false);
-        if free {
-            free_starting(worker);
+        if let Ok(Some(hook)) = step(|| Ok(conclude_start(worker, code, Opaque(slot)))) {
+            free(worker, hook);
         }
-        worker.starting.borrow_mut().take();
         if code != 0 {
             if optional && wanted.needs != Needs::Named {
                 complete = false;
@@ -224,11 +225,10 @@ fn pick(
     Ok(picked)
 }
 
-/// After `on_start`: true if the start failed and this thread is to free the hook's user data.
-fn conclude_start(worker: &Worker, code: i32, slot: Opaque) -> bool {
+/// After `on_start`: the hook, if the start failed and this thread is to free the hook's user data.
+fn conclude_start(worker: &Worker, code: i32, slot: Opaque) -> Option<Arc<Hook>> {
     let cache = worker.cache();
-    let starting = worker.starting.borrow();
-    let hook = starting.as_ref().expect("set by pick");
+    let hook = worker.starting.take()?;
     let mut state = cache.lock();
     if code == 0 {
         hook.started(&mut state);
@@ -237,11 +237,11 @@ fn conclude_start(worker: &Worker, code: i32, slot: Opaque) -> bool {
             .brackets
             .set(worker.brackets.get() + u32::from(hook.brackets_jobs()));
         worker.attachments.borrow_mut().push(Attachment {
-            hook: Arc::clone(hook),
+            hook,
             slot,
             in_job: false,
         });
-        return false;
+        return None;
     }
     state.counts.hook_failures += 1;
     hook.left(&mut state, worker.id.get(), Left::NotStarted);
@@ -251,15 +251,29 @@ fn conclude_start(worker: &Worker, code: i32, slot: Opaque) -> bool {
         hook.name,
         worker.name.get().as_str()
     );
-    hook.take_free(&mut state)
+    hook.take_free(&mut state).then_some(hook)
 }
 
-fn free_starting(worker: &Worker) {
-    let hook = worker.starting.borrow().as_ref().map(Arc::as_ptr);
-    if let Some(hook) = hook {
-        // SAFETY: `starting` holds the hook until the caller clears it.
-        unsafe { &*hook }.free_user();
-    }
+/// Frees the user data of a hook that this thread was the last to let go of. The hook is kept by the worker and not in this frame,
+/// which lies below the host's function.
+fn free(worker: &Worker, hook: Arc<Hook>) {
+    let last = Arc::as_ptr(&hook);
+    worker.freeing.borrow_mut().push(hook);
+    // SAFETY: `freeing` holds the hook until it is popped below.
+    unsafe { &*last }.free_user();
+    let freed = worker.freeing.borrow_mut().pop();
+    drop(freed);
+}
+
+/// Around each callback of a hook.
+fn enter_callback(worker: &Worker, kind: trace::Kind, hook_id: u64) {
+    trace::begin(worker, kind, hook_id);
+    worker.in_callback.set(worker.in_callback.get() + 1);
+}
+
+fn leave_callback(worker: &Worker) {
+    worker.in_callback.set(worker.in_callback.get() - 1);
+    trace::end(worker);
 }
 
 /// Exits what was started since there were `keep` attachments, in reverse.
@@ -316,7 +330,7 @@ pub fn drop_removed(worker: &Worker, last: &dyn Fn(&mut State)) -> bool {
                 done.set(true);
             }
         });
-        if done.get() {
+        if done.get() && !cfg!(selv_mutant = "line_up_twice") {
             return false;
         }
     }
@@ -352,11 +366,11 @@ fn detach_then(worker: &Worker, index: usize, then: impl FnOnce(&mut State)) {
         (a.hook.id, a.hook.callbacks, a.slot)
     };
     if let Some(on_exit) = callbacks.on_exit {
-        trace::begin(worker, trace::Kind::Exit, id);
+        enter_callback(worker, trace::Kind::Exit, id);
         on_exit.call(callbacks.user.0, worker, slot.0);
-        trace::end(worker);
+        leave_callback(worker);
     }
-    let free = step(|| {
+    let to_free = step(|| {
         let position = worker
             .attachments
             .borrow()
@@ -373,21 +387,16 @@ fn detach_then(worker: &Worker, index: usize, then: impl FnOnce(&mut State)) {
         if must_end_for(worker, &hook) {
             hook.left(&mut state, worker.id.get(), Left::Ending);
             worker.retired.borrow_mut().push(hook);
-            return Ok(false);
+            return Ok(None);
         }
         hook.left(&mut state, worker.id.get(), Left::Exited);
         then(&mut state);
         let free = hook.take_free(&mut state);
         cache.note_change(&mut state);
-        drop(state);
-        if free {
-            *worker.starting.borrow_mut() = Some(hook);
-        }
-        Ok(free)
+        Ok(free.then_some(hook))
     });
-    if free.unwrap_or(false) {
-        free_starting(worker);
-        worker.starting.borrow_mut().take();
+    if let Ok(Some(hook)) = to_free {
+        free(worker, hook);
     }
 }
 
@@ -421,9 +430,9 @@ pub fn before_job(worker: &Worker, needs: Needs, named: &[Arc<Hook>]) -> Result<
         let Some((before, user, slot, id)) = wanted else {
             continue;
         };
-        trace::begin(worker, trace::Kind::Before, id);
+        enter_callback(worker, trace::Kind::Before, id);
         let code = before.call(user.0, worker, slot.0);
-        trace::end(worker);
+        leave_callback(worker);
         if code == 0 {
             continue;
         }
@@ -460,9 +469,9 @@ pub fn after_job(worker: &Worker, end: usize) {
         let Some((after, user, slot, id)): Option<(ExitFn, _, _, _)> = wanted else {
             continue;
         };
-        trace::begin(worker, trace::Kind::After, id);
+        enter_callback(worker, trace::Kind::After, id);
         after.call(user.0, worker, slot.0);
-        trace::end(worker);
+        leave_callback(worker);
     }
 }
 

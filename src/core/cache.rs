@@ -6,7 +6,7 @@
 use super::callback::{JoinFn, Opaque, SpawnFn};
 use super::ended::Ended;
 use super::error::{self, Error};
-use super::hook::Hook;
+use super::hook::{self, Hook};
 use super::idle::IdleList;
 use super::job::Order;
 use super::name::Name;
@@ -19,7 +19,10 @@ use crate::sys::lock::{ForkLock, ForkReset, Guard, static_lock};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64 as Id, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64 as Id, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 pub(crate) const DEFAULT_IDLE_TIMEOUT_NS: u64 = 10_000_000_000;
 const LONGEST_PREFIX: usize = 24;
@@ -78,8 +81,11 @@ pub struct State {
     pub idle: IdleList<Node>,
     pub queue: JobQueue,
     pub all: Vec<&'static Node>,
-    /// In order of registration; those whose removal has begun are gone.
-    pub hooks: Vec<Arc<Hook>>,
+    /// In order of registration; those whose removal has begun are gone. The list is replaced, never changed: see
+    /// `reset_in_child`.
+    pub hooks: Arc<Vec<Arc<Hook>>>,
+    /// The name of the last one removed that jobs needed by default.
+    pub last_removed: String,
     /// Threads whose work is over and that wait to be joined.
     pub ended: Vec<Ended>,
     /// Of those, how many a thread is joining right now.
@@ -96,7 +102,8 @@ impl State {
             idle: IdleList::new(),
             queue: JobQueue::default(),
             all: Vec::new(),
-            hooks: Vec::new(),
+            hooks: Arc::default(),
+            last_removed: String::new(),
             ended: Vec::new(),
             joining: 0,
             closing: false,
@@ -108,24 +115,27 @@ impl State {
 
 impl ForkReset for State {
     fn reset_in_child(&mut self) {
-        let old = std::mem::replace(self, State::new());
-        // The parent's lists may have been caught half-changed; only the hooks are looked at again, and only those
-        // that the host said are good in a child. A vector's length is stored after its elements, so what it shows is whole.
+        // The parent's lists may have been caught half-changed, and are forgotten. Only the hooks are looked at again, which
+        // are behind one pointer to a list that does not change; and only those that the host said are good in a child.
+        let old = std::mem::ManuallyDrop::new(std::mem::replace(self, State::new()));
         self.closing = old.closing;
-        self.hooks = old
-            .hooks
-            .iter()
-            .filter(|h| h.is(super::hook::FORK_KEEP))
-            .cloned()
-            .collect();
-        std::mem::forget(old);
+        let mut kept = Vec::new();
+        for hook in old.hooks.iter().filter(|h| h.is(hook::FORK_KEEP)) {
+            if hook.phase(self) == hook::Phase::Active {
+                kept.push(Arc::clone(hook));
+            }
+        }
+        self.hooks = Arc::new(kept);
     }
 }
 
+/// A thread cache. Shared: `selv_cache_retain` and `selv_cache_release`.
 pub struct Cache {
     state: CachePadded<ForkLock<State>>,
     /// Grows with every change of the set of hooks, under the lock; workers compare it with no lock.
     hook_generation: AtomicU64,
+    /// The hook generation of the last removal of a hook that jobs need by default.
+    last_removal: AtomicU64,
     /// A futex word that grows, under the lock, when something changes that a thread waits for.
     changes: AtomicU32,
     /// References that the host holds.
@@ -156,6 +166,7 @@ impl Cache {
         Arc::new(Cache {
             state: CachePadded::new(ForkLock::new(State::new())),
             hook_generation: AtomicU64::new(1),
+            last_removal: AtomicU64::new(0),
             changes: AtomicU32::new(0),
             handles: AtomicUsize::new(1),
             idle_timeout_ns: Id::new(options.idle_timeout_ns),
@@ -190,6 +201,25 @@ impl Cache {
     pub fn hook_generation(&self) -> u64 {
         // Acquire pairs with the Release in `bump_hook_generation`: who sees the number finds the hooks, too.
         self.hook_generation.load(Ordering::Acquire)
+    }
+
+    /// Whether a hook that every job needed was removed after `generation`.
+    #[inline]
+    pub fn has_removed_since(&self, generation: u64) -> bool {
+        // Acquire pairs with the Release in `note_removal`.
+        generation < self.last_removal.load(Ordering::Acquire)
+    }
+
+    /// A hook's removal begins.
+    pub fn note_removal(&self, state: &mut State, hook: &Hook) {
+        self.bump_hook_generation(state);
+        if !hook.is(hook::LAZY) && !hook.is(hook::OPTIONAL) {
+            state.last_removed = hook.name.clone();
+            self.last_removal.store(
+                self.hook_generation.load(Ordering::Relaxed),
+                Ordering::Release,
+            );
+        }
     }
 
     pub fn bump_hook_generation(&self, _held: &mut State) {
@@ -229,12 +259,13 @@ impl Cache {
     }
 
     pub fn idle_timeout_ns(&self) -> u64 {
-        self.idle_timeout_ns.load(Relaxed)
+        // SeqCst, as the store below: see `Handoff::park`.
+        self.idle_timeout_ns.load(SeqCst)
     }
 
     pub fn set_idle_timeout_ns(&self, ns: u64) {
         let ns = if ns == 0 { NO_WAIT } else { ns };
-        self.idle_timeout_ns.store(ns, Relaxed);
+        self.idle_timeout_ns.store(ns, SeqCst);
         self.lock().idle.for_each(|node| node.handoff.nudge());
     }
 

@@ -39,13 +39,16 @@ pub type RawJoinFn = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
 /// How a job ended, as its `deliver` and its waiters see it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// `SELV_OK` if `fn` ran; else why it did not (or did not finish).
+    /// SELV_OK if `fn` ran. SELV_E_HOOK_FAILED: a hook that the job needs failed or was unregistered. SELV_E_CANCELLED: by
+    /// `selv_job_cancel` or a shutdown. SELV_E_BROKEN: a runtime ended the thread inside `fn` or a hook. SELV_E_SPAWN: accepted,
+    /// but the worker that was to run it could not be started. SELV_E_FORKED: it needs a hook of the parent process.
     pub status: Status,
-    /// What `fn` returned; or the failing hook's own number with `SELV_E_HOOK_FAILED`.
+    /// What `fn` returned. With SELV_E_HOOK_FAILED the failing hook's own number; SELV_E_CLOSED if a hook was unregistered before
+    /// the job began. Else 0.
     pub code: i32,
-    /// What `fn` stored in `*out_value`; NULL if it did not run.
+    /// What `fn` stored in `*out_value`; NULL if it did not run to its end.
     pub value: *mut c_void,
 }
 

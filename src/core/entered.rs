@@ -10,6 +10,7 @@ use super::worker::{self, CacheRef, Role, Worker};
 use crate::sys::fork;
 use crate::sys::thread_exit::ExitKey;
 use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 /// Tells us of threads that end without leaving.
@@ -32,9 +33,10 @@ unsafe extern "C" fn lost_thread(_: *mut c_void) {
 /// Enters the cache: the first time with a record of its own, then counting.
 ///
 /// # Errors
-/// HOOK_FAILED, CLOSED, FORKED; then nothing has changed.
+/// HOOK_FAILED, CLOSED, FORKED, REENTRANT; then nothing has changed.
 pub fn enter(cache: &Arc<Cache>, needs: Needs, named: &[Arc<Hook>]) -> Result<()> {
     let known = worker::record_in(cache);
+    refuse_in_callback(known, "selv_thread_enter")?;
     let record: *const Worker = match known {
         Some(record) => record.as_ptr(),
         None => begin_record(cache)?,
@@ -57,9 +59,11 @@ pub fn enter(cache: &Arc<Cache>, needs: Needs, named: &[Arc<Hook>]) -> Result<()
 /// Leaves the cache; the outermost leave exits the hooks, in reverse.
 ///
 /// # Errors
-/// NOT_OWNER (this thread has not entered).
+/// NOT_OWNER (this thread has not entered), REENTRANT.
 pub fn leave(cache: &Cache) -> Result<()> {
-    let record = worker::record_in(cache)
+    let known = worker::record_in(cache);
+    refuse_in_callback(known, "selv_thread_leave")?;
+    let record = known
         // SAFETY: this thread's own record, which lives until `end_record`.
         .map(|r| unsafe { &*r.as_ptr() })
         .filter(|r| r.depth.get() > 0);
@@ -75,6 +79,18 @@ pub fn leave(cache: &Cache) -> Result<()> {
         end_record(record);
     }
     Ok(())
+}
+
+/// A hook's callback may not change which hooks its own thread has: that is just being done.
+fn refuse_in_callback(record: Option<NonNull<Worker>>, what: &str) -> Result<()> {
+    // SAFETY: this thread's own record, which lives until `end_record`.
+    match record.map(|r| unsafe { r.as_ref() }.in_callback.get()) {
+        None | Some(0) => Ok(()),
+        Some(_) => Err(Error::new(
+            error::REENTRANT,
+            format!("{what} was called inside a callback of a hook of the same cache"),
+        )),
+    }
 }
 
 fn begin_record(cache: &Arc<Cache>) -> Result<*const Worker> {

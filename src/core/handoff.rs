@@ -23,7 +23,7 @@ const IDLE: u32 = 1;
 const PARKED: u32 = 2;
 const GIVEN: u32 = 3;
 
-/// Release, but for a mutant of the models, which must be caught.
+/// Release, but for a mutant: code that is wrong on purpose, which the models must catch.
 const PUBLISH: Ordering = if cfg!(selv_mutant = "relaxed_give") {
     Ordering::Relaxed
 } else {
@@ -65,8 +65,9 @@ impl<T: Copy> Handoff<T> {
     #[inline]
     pub fn set_idle(&self) {
         // Relaxed, both: the list's lock orders them before any `give`.
+        let other = u32::from(!cfg!(selv_mutant = "one_slot"));
         self.turn
-            .store(self.turn.load(Ordering::Relaxed) ^ 1, Ordering::Relaxed);
+            .store(self.turn.load(Ordering::Relaxed) ^ other, Ordering::Relaxed);
         self.word.store(IDLE, Ordering::Relaxed);
     }
 
@@ -134,14 +135,17 @@ impl<T: Copy> Handoff<T> {
     }
 
     /// Worker: sleeps until something is given or the deadline passes.
-    pub fn park(&self, deadline: Deadline) -> Woken<'_, T> {
+    ///
+    /// `deadline` is asked for once others can see that the worker is going to sleep. So whoever changes what it depends on, and
+    /// then [nudges](Self::nudge), is either seen by it or sees that there is somebody to nudge: hence SeqCst, here and there.
+    pub fn park(&self, deadline: impl FnOnce() -> Deadline) -> Woken<'_, T> {
         if self
             .word
-            .compare_exchange(IDLE, PARKED, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(IDLE, PARKED, Ordering::SeqCst, Ordering::Relaxed)
             .is_ok()
             || self.word.load(Ordering::Relaxed) == PARKED
         {
-            let in_time = futex::wait(&self.word, PARKED, deadline);
+            let in_time = futex::wait(&self.word, PARKED, deadline());
             if let Some(order) = self.try_take() {
                 return Woken::Given(order);
             }
@@ -163,7 +167,7 @@ impl<T: Copy> Handoff<T> {
             if let Some(order) = self.try_take() {
                 return order;
             }
-            if let Woken::Given(order) = self.park(Deadline::NEVER) {
+            if let Woken::Given(order) = self.park(|| Deadline::NEVER) {
                 return order;
             }
         }
@@ -173,7 +177,7 @@ impl<T: Copy> Handoff<T> {
     pub fn nudge(&self) {
         if self
             .word
-            .compare_exchange(PARKED, IDLE, Ordering::Relaxed, Ordering::Relaxed)
+            .compare_exchange(PARKED, IDLE, Ordering::SeqCst, Ordering::Relaxed)
             .is_ok()
         {
             futex::wake(&self.word, 1);
@@ -204,7 +208,7 @@ mod tests {
         let handoff = Arc::new(Handoff::<u64>::new());
         handoff.set_idle();
         // A signal may end one early.
-        while !matches!(handoff.park(Deadline::after(1_000_000)), Woken::TimedOut) {}
+        while !matches!(handoff.park(|| Deadline::after(1_000_000)), Woken::TimedOut) {}
         handoff.set_idle();
         let other = Arc::clone(&handoff);
         let thread = std::thread::spawn(move || {
@@ -213,9 +217,9 @@ mod tests {
             }
             other.nudge();
         });
-        assert!(matches!(handoff.park(Deadline::NEVER), Woken::Nudged));
+        assert!(matches!(handoff.park(|| Deadline::NEVER), Woken::Nudged));
         while handoff.word.load(Ordering::Relaxed) == PARKED {
-            assert!(matches!(handoff.park(Deadline::NEVER), Woken::Nudged));
+            assert!(matches!(handoff.park(|| Deadline::NEVER), Woken::Nudged));
         }
         thread.join().unwrap();
     }

@@ -8,6 +8,7 @@ use super::cache::{Cache, State};
 use super::callback::{BeforeFn, ExitFn, FreeFn, Opaque, StartFn};
 use super::error::{self, Error, Result};
 use super::guarded::Guarded;
+use super::job::thread_token;
 use super::panic::step;
 use crate::sys::fork;
 use crate::sys::sync::AtomicU64;
@@ -72,6 +73,7 @@ struct Guard {
     counts: Counts,
 }
 
+/// A registered hook set. Shared: `selv_hook_retain` and `selv_hook_release`.
 pub struct Hook {
     /// Grows in order of registration.
     pub id: u64,
@@ -82,6 +84,8 @@ pub struct Hook {
     guard: Guarded<Guard>,
     /// Jobs that named the hook.
     pub named_jobs: Id,
+    /// The token of the thread that calls `user_free`.
+    freed_by: Id,
 }
 
 impl Hook {
@@ -208,18 +212,29 @@ impl Hook {
     /// If nobody is left: true for the one caller that is to run [`Hook::free_user`].
     pub fn take_free(&self, state: &mut State) -> bool {
         let guard = self.guard(state);
-        let free = guard.phase == Phase::Leaving && guard.attached.is_empty();
+        let nobody = guard.attached.is_empty() || cfg!(selv_mutant = "free_early");
+        let free = guard.phase == Phase::Leaving && nobody;
         if free {
             guard.phase = Phase::Freeing;
         }
         free
     }
 
+    pub fn is_freed_here(&self) -> bool {
+        self.freed_by.load(Relaxed) == thread_token()
+    }
+
     /// Runs `user_free` with no lock held, then lets those who wait for the removal go.
     pub fn free_user(&self) {
+        self.freed_by.store(thread_token(), Relaxed);
         if let Some(free) = self.callbacks.user_free {
             free.call(self.callbacks.user.0);
         }
+        self.conclude_free();
+    }
+
+    /// `user_free` has returned, or has ended its thread.
+    pub fn conclude_free(&self) {
         let _ = step(|| {
             let mut state = self.cache.lock();
             let guard = self.guard(&mut state);
@@ -285,6 +300,7 @@ pub fn register(
             counts: Counts::default(),
         }),
         named_jobs: Id::new(0),
+        freed_by: Id::new(0),
     });
     let mut state = cache.lock();
     if state.closing {
@@ -306,7 +322,9 @@ pub fn register(
             ),
         );
     }
-    state.hooks.push(Arc::clone(&hook));
+    let mut hooks = Vec::clone(&state.hooks);
+    hooks.push(Arc::clone(&hook));
+    state.hooks = Arc::new(hooks);
     cache.bump_hook_generation(&mut state);
     if flags & EAGER != 0 {
         cache.send_idle_to_look(state, |_| true);

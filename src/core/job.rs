@@ -19,20 +19,22 @@ pub struct Job {
     pub arg_free: Option<FreeFn>,
     pub name: Name,
     pub needs: Needs,
+    /// The cache's hook generation when the job was accepted.
+    pub accepted_at: u64,
     pub ticket: Option<TicketRef>,
 }
 
 /// Which hooks must be started on a worker before it may run the job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Needs {
-    /// Every hook that is not lazy.
+    /// Every hook that is not lazy and was registered when the job was accepted.
     Usual,
     Nothing,
     /// Those in the ticket.
     Named,
     /// It has begun on a worker that was lost: all that is left is to tell of it, or, if that was done, to release it.
     Leftover {
-        delivered: bool,
+        delivered: Option<Outcome>,
     },
 }
 
@@ -59,6 +61,8 @@ const WAITED: u32 = 4;
 pub struct Ticket {
     phase: AtomicU32,
     outcome: UnsafeCell<Outcome>,
+    /// Why the outcome is an error.
+    detail: UnsafeCell<String>,
     /// The token of the thread that runs or delivers the job, 0 before.
     runner: AtomicU64,
     pub hooks: Box<[Arc<Hook>]>,
@@ -80,7 +84,7 @@ unsafe impl Sync for Ticket {}
 unsafe impl Send for Ticket {}
 
 /// A number that no other living thread has.
-fn thread_token() -> u64 {
+pub fn thread_token() -> u64 {
     thread_local!(static TOKEN: u8 = const { 0 });
     TOKEN.with(|t| std::ptr::from_ref(t) as u64)
 }
@@ -90,6 +94,7 @@ impl Ticket {
         Arc::new(Ticket {
             phase: AtomicU32::new(QUEUED),
             outcome: UnsafeCell::new(Outcome::failed(error::BROKEN, 0)),
+            detail: UnsafeCell::new(String::new()),
             runner: AtomicU64::new(0),
             hooks,
             place: Guarded::new(Place::Elsewhere),
@@ -127,6 +132,23 @@ impl Ticket {
 
     pub fn is_waiting_to_run(&self) -> bool {
         self.phase.load(Ordering::Relaxed) & PHASE == QUEUED
+    }
+
+    /// The thread that is going to deliver: says why the outcome will be an error.
+    pub fn explain(&self, detail: &str) {
+        self.detail.with_mut(|d| {
+            // SAFETY: as in `finish`: only one thread delivers, and nobody reads before DONE.
+            unsafe { *d = detail.to_owned() }
+        });
+    }
+
+    /// The error of a job that was not run to its end. To be called by the thread that delivers, or after DONE was seen.
+    pub fn error(&self, outcome: &Outcome) -> Error {
+        let detail = self.detail.with(|d| {
+            // SAFETY: as the caller promises by its place: the text is complete and no longer written.
+            unsafe { (*d).clone() }
+        });
+        Error::new(outcome.status, detail)
     }
 
     /// The thread that delivered: publishes the outcome and wakes the waiters.
@@ -214,8 +236,7 @@ impl std::ops::Deref for TicketRef {
 }
 
 impl Job {
-    /// Hands the outcome to the host and lets go of the job. `current` is cleared by the caller beforehand or after, as its
-    /// bookkeeping needs.
+    /// Hands the outcome to the host and lets go of the job.
     pub fn deliver_and_release(&self, outcome: &Outcome) {
         if let Some(deliver) = self.deliver {
             deliver.call(self.arg.0, outcome);
@@ -228,6 +249,11 @@ impl Job {
         if let Some(free) = self.arg_free {
             free.call(self.arg.0);
         }
+        self.finish(outcome);
+    }
+
+    /// The last step, with no call to the host: lets the waiters go.
+    pub fn finish(&self, outcome: &Outcome) {
         if let Some(ticket) = self.ticket {
             ticket.finish(*outcome);
             ticket.release();

@@ -5,14 +5,13 @@
 
 use super::attachment::{self, Ready};
 use super::cache::State;
-use super::callback::Outcome;
+use super::callback::{DeliverFn, Outcome};
 use super::ended::{Ended, How};
 use super::error;
 use super::handoff::Woken;
 use super::hook::Hook;
 use super::job::{Job, Needs, Order};
 use super::node::{Node, Stage};
-use super::panic::step;
 use super::queue;
 use super::spawn;
 use super::trace;
@@ -106,10 +105,7 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     }
     if ready == Ready::Retire {
         node.current.set(None);
-        let _ = step(|| {
-            queue::bring_back(&worker.cache(), *job);
-            Ok(())
-        });
+        queue::bring_back(&worker.cache(), *job);
         return After::Leave;
     }
     if let Some(ticket) = job.ticket
@@ -123,41 +119,78 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     node.stage.set(Stage::Working);
     let outcome = match ready {
         Ready::Failed(status, code) => Outcome::failed(status, code),
+        _ if job.needs == Needs::Usual && worker.cache().has_removed_since(job.accepted_at) => {
+            lacks_a_hook(node)
+        }
         _ => run(node, job),
     };
     if worker.is_orphan() {
         return After::Leave;
     }
+    if cfg!(selv_mutant = "deliver_first") {
+        Node::count(&node.delivered);
+        job.deliver_and_release(&outcome);
+        return settle(node, false);
+    }
     let after = settle(node, fresh && ready != Ready::Yes);
     // From here on a submitter may give this worker its next job; `deliver` itself often does.
     Node::count(&node.delivered);
-    node.stage.set(Stage::Delivering);
     if outcome.status != error::OK {
-        tell(outcome.status, worker.failure.take());
+        tell(job, outcome.status, worker.failure.take());
     }
-    job.deliver_and_release(&outcome);
-    node.current.set(None);
+    let deliver = job.deliver;
+    hand_on(node, job, &outcome, deliver);
     after
 }
 
+/// Delivers, frees, finishes; noting each step, in case that the host's function ends the thread. A fork child that comes back
+/// from `deliver` leaves the rest to the parent.
+fn hand_on(node: &'static Node, job: &'static Job, outcome: &Outcome, deliver: Option<DeliverFn>) {
+    node.outcome.set(*outcome);
+    node.stage.set(Stage::Delivering);
+    if let Some(deliver) = deliver {
+        deliver.call(job.arg.0, outcome);
+        if node.worker.is_orphan() {
+            return;
+        }
+    }
+    node.stage.set(Stage::Freeing);
+    if let Some(free) = job.arg_free {
+        free.call(job.arg.0);
+        if node.worker.is_orphan() {
+            return;
+        }
+    }
+    job.finish(outcome);
+    node.current.set(None);
+}
+
+/// On a worker that has signed off: delivers a job that nobody is left to run.
+pub fn hand_on_last(node: &'static Node, job: Job, outcome: &Outcome, deliver: Option<DeliverFn>) {
+    node.handoff.keep(Order::Job(job));
+    if let Order::Job(job) = node.handoff.kept() {
+        node.current.set(Some(job));
+        hand_on(node, job, outcome, deliver);
+    }
+}
+
 /// A job whose own worker was lost.
-fn clear_up(node: &'static Node, job: &'static Job, delivered: bool) -> After {
-    let outcome = Outcome::failed(error::BROKEN, 0);
+fn clear_up(node: &'static Node, job: &'static Job, delivered: Option<Outcome>) -> After {
+    let outcome = delivered.unwrap_or(Outcome::failed(error::BROKEN, 0));
     let after = settle(node, false);
     node.current.set(Some(job));
-    node.stage.set(Stage::Delivering);
     job.ticket.inspect(|t| t.adopt());
-    if delivered {
-        job.release(&outcome);
-    } else {
+    let mut deliver = None;
+    if delivered.is_none() {
         Node::count(&node.delivered);
         tell(
+            job,
             error::BROKEN,
             "the thread that ran the job ended before the job did".into(),
         );
-        job.deliver_and_release(&outcome);
+        deliver = job.deliver;
     }
-    node.current.set(None);
+    hand_on(node, job, &outcome, deliver);
     after
 }
 
@@ -183,6 +216,9 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
     {
         return failed;
     }
+    if worker.is_orphan() {
+        return Outcome::failed(error::FORKED, 0);
+    }
     if !job.name.is_none() {
         thread::set_name(&job.name.for_os());
     }
@@ -207,8 +243,19 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
     }
 }
 
-/// Keeps the reason of a failed job as this thread's last error, for `deliver` to ask.
-fn tell(status: error::Status, detail: String) {
+/// A hook that the job was accepted with has been removed. This comes after the hooks were seen to: what is removed from now on
+/// is started here, and stays so until the job has ended.
+#[cold]
+fn lacks_a_hook(node: &'static Node) -> Outcome {
+    let removed = node.worker.cache().lock().last_removed.clone();
+    *node.worker.failure.borrow_mut() =
+        format!("hook '{removed}', which the job needs, was unregistered before the job began");
+    Outcome::failed(error::HOOK_FAILED, error::CLOSED)
+}
+
+/// Keeps the reason of a failed job as this thread's last error, for `deliver` to ask, and for those who wait for it.
+fn tell(job: &Job, status: error::Status, detail: String) {
+    job.ticket.inspect(|t| t.explain(&detail));
     error::keep(error::Error { status, detail });
 }
 
@@ -280,12 +327,14 @@ fn next_order(node: &'static Node) -> Option<&'static Order> {
     }
     let idle_since = clock::now_ns();
     loop {
-        let deadline = Deadline::from_start(idle_since, cache.idle_timeout_ns());
+        let deadline = || Deadline::from_start(idle_since, cache.idle_timeout_ns());
         match node.handoff.park(deadline) {
             Woken::Given(order) => return Some(order),
             Woken::Nudged => {}
             // Off the list by our own hand, so nothing comes; else somebody took us off it, and something does.
-            Woken::TimedOut if unlist(node, cache) => return None,
+            Woken::TimedOut if unlist(node, cache) || cfg!(selv_mutant = "leave_unasked") => {
+                return None;
+            }
             Woken::TimedOut => return Some(node.handoff.await_order()),
         }
     }
@@ -336,16 +385,14 @@ fn leave(node: &'static Node) -> bool {
     super::ended::reap_what_is_over(&cache);
     trace::worker_ended(worker);
     let must_end = !worker.retired.borrow().is_empty();
-    if let Ok(Some(job)) = step(|| Ok(sign_off(node, cache, must_end))) {
+    if let Some(job) = sign_off(node, cache, must_end) {
         node.handoff.keep(Order::Job(job));
         return false;
     }
     // Nobody finds this thread any more; the node is given back last.
     worker.end_current();
     LOST.set(std::ptr::null());
-    node.give_back();
-    super::shutdown::after_a_worker(cache);
-    cache.release();
+    super::lost::let_go(node);
     true
 }
 
@@ -366,6 +413,7 @@ fn sign_off(node: &'static Node, cache: CacheRef, must_end: bool) -> Option<Job>
 pub fn strike_off(node: &'static Node, state: &mut State) {
     let worker = &node.worker;
     let cache = worker.cache();
+    node.struck_off.set(true);
     spawn::forget(state, node);
     state.counts.workers -= 1;
     state.counts.delivered += node.delivered.load(Ordering::Relaxed);

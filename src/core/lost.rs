@@ -16,6 +16,13 @@ pub fn worker(node: &'static Node) {
     if worker.is_orphan() {
         return;
     }
+    if node.struck_off.get() {
+        // It had signed off, and was delivering what nobody is left to run.
+        if let Some(left) = node.current.take().and_then(|j| left_of(node, *j)) {
+            queue::bring_back(&worker.cache(), left);
+        }
+        return let_go(node);
+    }
     let cache = worker.cache();
     let listed = cache.lock().idle.remove(node);
     let given = match node.lined_up.get() && !listed {
@@ -32,23 +39,26 @@ pub fn worker(node: &'static Node) {
     if let Some(Order::Job(job)) = next {
         state.queue.push_front(job);
     }
-    if let Some(left) = node
-        .current
-        .take()
-        .and_then(|j| left_of(*j, node.stage.get()))
-    {
+    if let Some(left) = node.current.take().and_then(|j| left_of(node, *j)) {
         state.queue.push_front(left);
     }
     state.counts.lost += 1;
     life::strike_off(node, &mut state);
     queue::dispatch(&cache, state);
+    let_go(node);
+}
+
+/// The last that a worker's thread does.
+pub fn let_go(node: &'static Node) {
+    let cache = node.worker.cache();
     node.give_back();
     super::shutdown::after_a_worker(cache);
     cache.release();
 }
 
 /// What is left to do for a job whose worker went away.
-fn left_of(job: Job, stage: Stage) -> Option<Job> {
+fn left_of(node: &Node, job: Job) -> Option<Job> {
+    let stage = node.stage.get();
     if stage == Stage::Preparing
         && let Some(ticket) = job.ticket
         && !ticket.begin()
@@ -57,7 +67,11 @@ fn left_of(job: Job, stage: Stage) -> Option<Job> {
         ticket.release();
         return None;
     }
-    let delivered = stage == Stage::Delivering;
+    if stage == Stage::Freeing {
+        job.finish(&node.outcome.get());
+        return None;
+    }
+    let delivered = (stage == Stage::Delivering).then(|| node.outcome.get());
     Some(Job {
         needs: Needs::Leftover { delivered },
         ..job
@@ -68,6 +82,9 @@ fn left_of(job: Job, stage: Stage) -> Option<Job> {
 /// hooks frees that one's user data.
 pub fn forget_hooks(worker: &Worker) {
     let cache = worker.cache();
+    for hook in worker.freeing.take() {
+        hook.conclude_free();
+    }
     let attachments = worker.attachments.take();
     let starting = worker.starting.take();
     let mut state = cache.lock();

@@ -1,7 +1,7 @@
 //! A worker's node: where it is handed its orders. Nodes are reused, and never given back to the system while the process
 //! lives, since a late wake may still touch the word of a worker that has gone.
 
-use super::callback::Opaque;
+use super::callback::{Opaque, Outcome};
 use super::guarded::Guarded;
 use super::handoff::Handoff;
 use super::idle::{Idle, Links};
@@ -23,6 +23,8 @@ pub enum Stage {
     Working,
     /// `deliver` has been called.
     Delivering,
+    /// `arg_free` has been called, too.
+    Freeing,
 }
 
 pub struct Node {
@@ -42,6 +44,10 @@ pub struct Node {
     /// The job after it has been taken from the queue, and is kept in the hand-off.
     pub has_next: Cell<bool>,
     pub stage: Cell<Stage>,
+    /// What it is delivered with, from `Stage::Delivering` on.
+    pub outcome: Cell<Outcome>,
+    /// The worker is off every list; only its thread goes on for a moment.
+    pub struck_off: Cell<bool>,
     /// The worker put itself on the idle list and has not had an order since.
     pub lined_up: Cell<bool>,
     /// What the host's spawn function gave for this thread.
@@ -81,6 +87,7 @@ impl Node {
         node.has_next.set(false);
         node.stage.set(Stage::Preparing);
         node.lined_up.set(false);
+        node.struck_off.set(false);
         node.vain_spins.set(0);
         node.worker.prepare(cache);
         node.worker.node.set(Some(node));
@@ -118,6 +125,8 @@ impl Node {
             current: Cell::new(None),
             has_next: Cell::new(false),
             stage: Cell::new(Stage::Preparing),
+            outcome: Cell::new(Outcome::failed(0, 0)),
+            struck_off: Cell::new(false),
             lined_up: Cell::new(false),
             host_handle: Guarded::new(None),
             vain_spins: Cell::new(0),

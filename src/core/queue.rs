@@ -5,9 +5,11 @@
 
 use super::cache::{Cache, State};
 use super::callback::Outcome;
-use super::error;
+use super::error::{self, Error};
 use super::job::{Job, Needs, Order, Place, Ticket};
+use super::life;
 use super::spawn;
+use super::worker;
 use crate::sys::lock::Guard;
 use std::collections::VecDeque;
 
@@ -128,26 +130,40 @@ pub fn dispatch<'a>(cache: &'a Cache, mut state: Guard<'a, State>) {
     }
 }
 
-/// An accepted job that no thread can be started for is delivered here, without having run.
-fn refuse(cache: &Cache, job: Job) {
-    let outcome = match job.needs {
-        Needs::Leftover { delivered } => {
-            job.ticket.inspect(|t| t.adopt());
-            if delivered {
-                return job.release(&Outcome::failed(error::BROKEN, 0));
-            }
-            Outcome::failed(error::BROKEN, 0)
-        }
-        _ => Outcome::failed(error::SPAWN, 0),
-    };
-    if outcome.status == error::SPAWN
-        && let Some(ticket) = job.ticket
-        && !ticket.begin()
-    {
-        return ticket.release();
+/// An accepted job that no worker will see is delivered here: without having run, or, if its worker was lost, as that left it.
+pub fn refuse(cache: &Cache, job: Job) {
+    let lost = matches!(job.needs, Needs::Leftover { .. });
+    match job.ticket {
+        Some(ticket) if lost => ticket.adopt(),
+        Some(ticket) if !ticket.begin() => return ticket.release(),
+        _ => {}
     }
-    cache.lock().counts.delivered += 1;
-    job.deliver_and_release(&outcome);
+    let (outcome, deliver) = match job.needs {
+        Needs::Leftover {
+            delivered: Some(outcome),
+        } => (outcome, None),
+        _ => {
+            let (status, why) = match lost {
+                true => (
+                    error::BROKEN,
+                    "the thread that ran the job ended before the job did",
+                ),
+                false => (
+                    error::SPAWN,
+                    "no worker thread could be started for the job",
+                ),
+            };
+            job.ticket.inspect(|t| t.explain(why));
+            error::keep(Error::new(status, why));
+            cache.lock().counts.delivered += 1;
+            (Outcome::failed(status, 0), job.deliver)
+        }
+    };
+    // A worker that is just ending can be lost even here, and its node then knows how far it got.
+    match worker::own_node(cache).filter(|node| node.struck_off.get()) {
+        Some(node) => life::hand_on_last(node, job, &outcome, deliver),
+        None => Job { deliver, ..job }.deliver_and_release(&outcome),
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -172,6 +188,7 @@ mod tests {
             arg_free: None,
             name: Name::NONE,
             needs: Needs::Usual,
+            accepted_at: 0,
             ticket: ticket.cloned().map(TicketRef::new),
         }
     }

@@ -4,8 +4,9 @@ use super::cache::Cache;
 use super::callback::Outcome;
 use super::ended;
 use super::error::{self, Error, Result};
-use super::job::{Job, Order};
+use super::job::{Job, Needs, Order};
 use super::node::Node;
+use super::queue;
 use super::worker::{self, CacheRef};
 use crate::sys::clock::{Deadline, NO_WAIT};
 use std::sync::Arc;
@@ -84,7 +85,7 @@ pub fn shutdown(
             *remaining = 0;
             return Ok(());
         }
-        if joined && ended::is_any_joinable(&state) {
+        if joined && ended::is_any_joinable(&state) && !cfg!(selv_mutant = "sleep_over_handle") {
             continue;
         }
         if !joined || deadline.has_passed() {
@@ -110,6 +111,16 @@ fn still_running(cache: &Cache, remaining: u32) -> Error {
 /// Delivers every queued job as cancelled, on this thread.
 fn cancel_queue(cache: &Cache) {
     while let Some(job) = take_queued(cache) {
+        if let Needs::Leftover { .. } = job.needs {
+            queue::refuse(cache, job);
+            continue;
+        }
+        let detail = format!(
+            "the job was cancelled by the shutdown of cache '{}' before it began",
+            cache.options.name
+        );
+        job.ticket.inspect(|t| t.explain(&detail));
+        error::keep(Error::new(error::CANCELLED, detail));
         job.deliver_and_release(&Outcome::failed(error::CANCELLED, 0));
     }
 }
@@ -118,6 +129,9 @@ fn take_queued(cache: &Cache) -> Option<Job> {
     loop {
         let mut state = cache.lock();
         let job = state.queue.pop()?;
+        if let Needs::Leftover { .. } = job.needs {
+            return Some(job);
+        }
         // A job with a handle may be cancelled by its holder at this very moment.
         if let Some(ticket) = job.ticket
             && !ticket.cancel()
@@ -155,7 +169,8 @@ fn end_hooks(cache: &Cache) {
         return;
     }
     // Nor will anybody join the threads that are over; for RETIRE hooks that has to do.
-    let mut hooks = std::mem::take(&mut state.hooks);
+    let mut hooks = state.hooks.to_vec();
+    state.hooks = Arc::default();
     for ended in std::mem::take(&mut state.ended) {
         for hook in &ended.retired {
             hook.joined(&mut state, ended.worker_id);

@@ -9,6 +9,7 @@ use crate::sys::{clock, cpu, fork};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 pub(crate) const DEFAULT_NS: u64 = 13_000;
+pub(crate) const MOST_NS: u64 = 1_000_000_000;
 /// After this many vain rounds a worker spins only now and then.
 const PATIENCE: u32 = 4;
 const NOW_AND_THEN: u32 = 16;

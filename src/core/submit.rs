@@ -34,28 +34,29 @@ fn place(cache: &Cache, state: &mut State) -> Place {
     Place::NewWorker
 }
 
-/// Hands over one job, which `job` writes where it is going to be read.
+/// Hands over one job, which `job` writes where it is going to be read, with the hook generation that it is given.
 ///
 /// # Errors
 /// CLOSED, SPAWN; then the job stays the caller's.
 #[inline(always)]
-pub fn submit(cache: &Arc<Cache>, job: impl Fn() -> Job) -> Result<()> {
+pub fn submit(cache: &Arc<Cache>, job: impl Fn(u64) -> Job) -> Result<()> {
     let mut state = cache.lock();
     if state.closing {
         return Err(cache.closed_error());
     }
     state.counts.accepted += 1;
+    let at = cache.hook_generation();
     match place(cache, &mut state) {
         Place::Idle(node) => {
             drop(state);
-            node.handoff.give(|| Order::Job(job()));
+            node.handoff.give(|| Order::Job(job(at)));
             Ok(())
         }
         Place::Queue => {
-            state.queue.push(job());
+            state.queue.push(job(at));
             Ok(())
         }
-        Place::NewWorker => start_worker(cache, state, job()),
+        Place::NewWorker => start_worker(cache, state, job(at)),
     }
 }
 
@@ -92,13 +93,17 @@ pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
         // What needs no new thread is done in one go under the lock, and the wakes come after it; but only so many at a time
         // that the workers which were woken first may be idle again for the last jobs.
         let first = accepted;
+        let accepted_at = cache.hook_generation();
         woken.clear();
         let mut new_worker = None;
         while accepted < jobs.len() && woken.len() < BATCH {
             state.counts.accepted += 1;
             match place(cache, &mut state) {
                 Place::Idle(node) => woken.push(node),
-                Place::Queue => state.queue.push(jobs[accepted]),
+                Place::Queue => state.queue.push(Job {
+                    accepted_at,
+                    ..jobs[accepted]
+                }),
                 Place::NewWorker => {
                     new_worker = Some(spawn::reserve(cache, &mut state));
                     break;
@@ -109,10 +114,22 @@ pub fn submit_many(cache: &Arc<Cache>, jobs: &[Job]) -> (usize, Result<()>) {
         drop(state);
         // Idle workers were there before any job of this go was queued, so theirs are the first jobs.
         for (node, job) in woken.iter().zip(&jobs[first..]) {
-            node.handoff.give(|| Order::Job(*job));
+            node.handoff.give(|| {
+                Order::Job(Job {
+                    accepted_at,
+                    ..*job
+                })
+            });
         }
         if let Some(reserved) = new_worker {
-            if let Err(error) = start_reserved(cache, reserved, jobs[accepted]) {
+            if let Err(error) = start_reserved(
+                cache,
+                reserved,
+                Job {
+                    accepted_at,
+                    ..jobs[accepted]
+                },
+            ) {
                 return (accepted, Err(error));
             }
             accepted += 1;
@@ -210,13 +227,17 @@ fn run_and_wait(
         arg_free: None,
         name: Name::NONE,
         needs: Needs::Usual,
+        accepted_at: 0,
         ticket: Some(reference),
     };
-    if let Err(refused) = submit(cache, || job) {
+    if let Err(refused) = submit(cache, |at| Job {
+        accepted_at: at,
+        ..job
+    }) {
         reference.release();
         return Err(refused);
     }
-    match ticket.wait(deadline) {
+    match wait(&ticket, deadline) {
         Err(e) if e.status == error::TIMEDOUT => {
             if ticket.cancel() {
                 withdraw(cache, &ticket);
@@ -227,10 +248,22 @@ fn run_and_wait(
                 ));
             }
             // It has begun: its end is waited for.
-            ticket.wait(Deadline::NEVER)
+            wait(&ticket, Deadline::NEVER)
         }
         other => other,
     }
+}
+
+/// Waits for a job's delivery. If it did not run to its end, this thread's last error says why.
+///
+/// # Errors
+/// As [`Ticket::wait`].
+pub fn wait(ticket: &Ticket, deadline: Deadline) -> Result<Outcome> {
+    let outcome = ticket.wait(deadline)?;
+    if outcome.status != error::OK {
+        error::keep(ticket.error(&outcome));
+    }
+    Ok(outcome)
 }
 
 /// After a successful `ticket.cancel()` of a job that nobody delivers: it is accounted for.
@@ -253,6 +286,8 @@ pub fn cancel(cache: &Cache, ticket: &Ticket, job: &Delivery) -> Result<()> {
     }
     withdraw(cache, ticket);
     let outcome = Outcome::failed(error::CANCELLED, 0);
+    ticket.explain("the job was cancelled by selv_job_cancel before it began");
+    error::keep(ticket.error(&outcome));
     job.deliver(&outcome);
     ticket.finish(outcome);
     Ok(())

@@ -4,8 +4,10 @@ use super::attachment;
 use super::ended;
 use super::error::{self, Error, Result};
 use super::hook::{self, Hook, Phase};
-use super::worker;
+use super::worker::{self, Worker};
 use crate::sys::clock::{Deadline, NO_WAIT};
+use std::ptr::NonNull;
+use std::sync::Arc;
 
 /// See `selv_hook_unregister`. `attached` is how many threads still have the hook started.
 ///
@@ -22,12 +24,12 @@ pub fn unregister(hook: &Hook, timeout_ns: u64, attached: &mut u32) -> Result<()
             *attached = 0;
             return Ok(());
         }
-        _ if waits && worker::is_own_worker(cache) => {
+        phase if waits && waits_for_itself(hook, phase) => {
             drop(state);
             return Err(Error::new(
                 error::DEADLOCK,
                 format!(
-                    "hook '{}' was to be unregistered by a worker of its own cache, which would wait for itself; with timeout 0 the removal begins",
+                    "hook '{}' was to be unregistered by a worker of its own cache, or inside a hook's callback, which would wait for itself; with timeout 0 the removal begins",
                     hook.name
                 ),
             ));
@@ -35,8 +37,9 @@ pub fn unregister(hook: &Hook, timeout_ns: u64, attached: &mut u32) -> Result<()
         _ => {}
     }
     if hook.begin_removal(&mut state) {
-        state.hooks.retain(|h| h.id != hook.id);
-        cache.bump_hook_generation(&mut state);
+        let others = state.hooks.iter().filter(|h| h.id != hook.id);
+        state.hooks = Arc::new(others.cloned().collect());
+        cache.note_removal(&mut state, hook);
         let attached = hook.attached_ids(&mut state);
         cache.send_idle_to_look(state, |id| attached.contains(&id));
     } else {
@@ -74,6 +77,17 @@ pub fn unregister(hook: &Hook, timeout_ns: u64, attached: &mut u32) -> Result<()
     }
 }
 
+/// On a worker of the cache, inside a callback of one of its hooks, and inside this hook's own `user_free`.
+fn waits_for_itself(hook: &Hook, phase: Phase) -> bool {
+    let inside = |record: NonNull<Worker>| {
+        // SAFETY: the record is this thread's own, and lives until this thread ends or leaves.
+        unsafe { record.as_ref() }.in_callback.get() > 0
+    };
+    worker::is_own_worker(&hook.cache)
+        || worker::record_in(&hook.cache).is_some_and(inside)
+        || (phase == Phase::Freeing && hook.is_freed_here())
+}
+
 /// The calling thread, if it has entered the cache and is no worker of it, exits the hook itself.
 fn detach_own(hook: &Hook) {
     let Some(record) = worker::record_in(&hook.cache) else {
@@ -81,7 +95,8 @@ fn detach_own(hook: &Hook) {
     };
     // SAFETY: the record is this thread's own, and lives until this thread ends or leaves.
     let record = unsafe { record.as_ref() };
-    if record.role == worker::Role::Cached && !record.is_orphan() {
+    let own_worker = record.role == worker::Role::Cached && !record.is_orphan();
+    if own_worker || record.in_callback.get() > 0 {
         return;
     }
     let found = record

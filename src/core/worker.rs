@@ -60,7 +60,9 @@ pub enum Role {
     Entered,
 }
 
-/// The record of one thread in one cache. All fields but `id` and `name` are used by that thread alone.
+/// A thread as callbacks see it: a worker of a cache, or a host's own thread that has entered one. Valid as long as the thread is on
+/// the cache.
+// All fields but `id` and `name` are used by that thread alone.
 pub struct Worker {
     pub role: Role,
     pub id: Cell<u64>,
@@ -70,8 +72,12 @@ pub struct Worker {
     cache: Cell<Option<CacheRef>>,
     /// In order of their start.
     pub attachments: RefCell<Vec<Attachment>>,
+    /// Depth of hook callbacks that are running on this thread.
+    pub in_callback: Cell<u32>,
     /// Where `on_start` is running now.
     pub starting: RefCell<Option<Arc<Hook>>>,
+    /// Hooks whose `user_free` is running on this thread.
+    pub freeing: RefCell<Vec<Arc<Hook>>>,
     /// RETIRE hooks that have been exited here and wait for the thread's end.
     pub retired: RefCell<Vec<Arc<Hook>>>,
     /// Why the last job or entry was refused.
@@ -104,7 +110,9 @@ impl Worker {
             generation: Cell::new(0),
             cache: Cell::new(None),
             attachments: RefCell::new(Vec::new()),
+            in_callback: Cell::new(0),
             starting: RefCell::new(None),
+            freeing: RefCell::new(Vec::new()),
             retired: RefCell::new(Vec::new()),
             failure: RefCell::new(String::new()),
             brackets: Cell::new(0),
@@ -127,6 +135,7 @@ impl Worker {
         self.checked.set(0);
         self.ready.set(0);
         self.depth.set(0);
+        self.in_callback.set(0);
     }
 
     pub fn cache(&self) -> CacheRef {

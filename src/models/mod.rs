@@ -11,9 +11,10 @@ mod hooks;
 mod shutdown;
 
 use crate::core::cache::{Cache, Options, Spawner};
-use crate::core::callback::{DeliverFn, JobFn, JoinFn, Opaque, Outcome, SpawnFn};
+use crate::core::callback::{DeliverFn, FreeFn, JobFn, JoinFn, Opaque, Outcome, SpawnFn};
 use crate::core::error::{self, Status};
-use crate::core::job::{Job, Needs};
+use crate::core::hook::Hook;
+use crate::core::job::{Job, Needs, Ticket, TicketRef};
 use crate::core::name::Name;
 use crate::core::{shutdown as end, submit};
 use crate::sys::clock::{FOREVER, NO_WAIT};
@@ -30,10 +31,10 @@ enum Idle {
     Stays,
 }
 
-/// Runs `model` in every interleaving with at most two preemptions (LOOM_MAX_PREEMPTIONS).
-fn explore(model: impl Fn() + Sync + Send + 'static) {
+/// Runs `model` in every interleaving with at most so many preemptions; LOOM_MAX_PREEMPTIONS overrules the number.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(2);
+    builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 20_000;
     builder.check(model);
 }
@@ -101,6 +102,7 @@ struct Probe {
     message: UnsafeCell<u32>,
     ran: AtomicU32,
     delivered: AtomicU32,
+    freed: AtomicU32,
     status: AtomicI32,
     /// A job that `deliver` submits.
     next: Option<(Arc<Cache>, Arc<Probe>)>,
@@ -116,6 +118,7 @@ impl Probe {
             message: UnsafeCell::new(0),
             ran: AtomicU32::new(0),
             delivered: AtomicU32::new(0),
+            freed: AtomicU32::new(0),
             status: AtomicI32::new(error::OK),
             next,
         })
@@ -123,50 +126,73 @@ impl Probe {
 
     /// Submits a job that reports here; true if the cache accepted it.
     fn submit(self: &Arc<Probe>, cache: &Arc<Cache>) -> bool {
+        self.hand_over(cache, Needs::Usual, None)
+    }
+
+    /// The same with a job that names a hook.
+    fn submit_naming(self: &Arc<Probe>, cache: &Arc<Cache>, hook: &Arc<Hook>) -> bool {
+        let Ok(hooks) = submit::named_hooks(cache, vec![Arc::clone(hook)]) else {
+            return false;
+        };
+        let ticket = TicketRef::new(Ticket::new(hooks));
+        let accepted = self.hand_over(cache, Needs::Named, Some(ticket));
+        if !accepted {
+            ticket.release();
+        }
+        accepted
+    }
+
+    fn hand_over(
+        self: &Arc<Probe>,
+        cache: &Arc<Cache>,
+        needs: Needs,
+        ticket: Option<TicketRef>,
+    ) -> bool {
         // SAFETY: nobody else has the probe before the job is submitted, which loom checks.
         self.message.with_mut(|m| unsafe { *m = 42 });
         let arg = Opaque(Arc::as_ptr(self).cast_mut().cast());
-        let submitted = submit::submit(cache, || Job {
-            // SAFETY: `run` and `deliver` take what such functions are called with.
+        let submitted = submit::submit(cache, |accepted_at| Job {
+            // SAFETY: these functions take what such functions are called with.
             run: unsafe { JobFn::new(run) },
             // SAFETY: as above.
             deliver: Some(unsafe { DeliverFn::new(deliver) }),
             arg,
-            arg_free: None,
+            // SAFETY: as above.
+            arg_free: Some(unsafe { FreeFn::new(free) }),
             name: Name::NONE,
-            needs: Needs::Usual,
-            ticket: None,
+            needs,
+            accepted_at,
+            ticket,
         });
-        match submitted {
-            Ok(()) => true,
-            Err(refused) => {
-                assert_eq!(refused.status, error::CLOSED);
-                false
-            }
-        }
+        submitted
+            .inspect_err(|refused| assert_eq!(refused.status, error::CLOSED))
+            .is_ok()
     }
 
     /// Submits a job and waits until it is delivered, so that the rest of the model begins with its worker on the idle list.
     fn warm_up(cache: &Arc<Cache>) {
         let job = Probe::new();
         assert!(job.submit(cache));
-        while job.delivered.load(Relaxed) == 0 {
+        job.await_end();
+        job.check_delivered(error::OK);
+    }
+
+    fn await_end(&self) {
+        while self.freed.load(Relaxed) == 0 {
             loom::thread::yield_now();
         }
-        job.check_delivered(error::OK);
     }
 
     fn check_delivered(&self, status: Status) {
         assert_eq!(self.delivered.load(Relaxed), 1);
+        assert_eq!(self.freed.load(Relaxed), 1);
         assert_eq!(self.status.load(Relaxed), status);
         assert_eq!(self.ran.load(Relaxed), u32::from(status == error::OK));
     }
 
     fn check_untouched(&self) {
-        assert_eq!(
-            (self.ran.load(Relaxed), self.delivered.load(Relaxed)),
-            (0, 0)
-        );
+        let counts = [&self.ran, &self.delivered, &self.freed];
+        assert_eq!(counts.map(|count| count.load(Relaxed)), [0; 3]);
     }
 }
 
@@ -194,4 +220,15 @@ unsafe extern "C-unwind" fn deliver(arg: *mut c_void, outcome: *const Outcome) {
     if let Some((cache, next)) = &probe.next {
         next.submit(cache);
     }
+}
+
+unsafe extern "C-unwind" fn free(arg: *mut c_void) {
+    // SAFETY: as in `run`.
+    let probe = unsafe { probe(arg) };
+    assert_eq!(
+        probe.delivered.load(Relaxed),
+        1,
+        "freed before its delivery"
+    );
+    probe.freed.fetch_add(1, Relaxed);
 }

@@ -3,8 +3,12 @@
 use super::*;
 use loom::thread;
 
-fn submits_while(what: impl Fn(&Arc<Cache>) + Sync + Send + 'static, max_workers: u32) {
-    explore(move || {
+fn submits_while(
+    what: impl Fn(&Arc<Cache>) + Sync + Send + 'static,
+    max_workers: u32,
+    preemptions: usize,
+) {
+    explore(preemptions, move || {
         let cache = cache(Idle::Stays, max_workers);
         let jobs = [Probe::new(), Probe::new()];
         assert!(jobs[0].submit(&cache));
@@ -25,23 +29,23 @@ fn submits_while(what: impl Fn(&Arc<Cache>) + Sync + Send + 'static, max_workers
 
 #[test]
 fn shutdown_against_submit() {
-    submits_while(finish, 0);
+    submits_while(finish, 0, 3);
 }
 
 #[test]
 fn shutdown_against_queueing() {
-    submits_while(finish, 1);
+    submits_while(finish, 1, 3);
 }
 
 #[test]
 fn trim_against_submit() {
-    submits_while(|cache| end::trim(cache, 0), 0);
+    submits_while(|cache| end::trim(cache, 0), 0, 2);
 }
 
 /// Two threads shut the cache down: both see its end.
 #[test]
 fn two_shutdowns() {
-    explore(|| {
+    explore(3, || {
         let cache = cache(Idle::Stays, 0);
         let job = Probe::new();
         assert!(job.submit(&cache));

@@ -26,7 +26,7 @@ pub fn share<T>(object: Arc<T>) -> *mut T {
     Arc::into_raw(object).cast_mut()
 }
 
-/// Writes a result; checked by [`out`] before.
+/// Writes a result; checked by [`required`] before.
 ///
 /// # Safety
 /// `to` is NULL or writable.
@@ -38,7 +38,7 @@ pub unsafe fn put<T>(to: *mut T, value: T) {
 }
 
 /// A required out pointer.
-pub fn out<T>(to: *mut T, what: &str) -> Result<*mut T> {
+pub fn required<T>(to: *mut T, what: &str) -> Result<*mut T> {
     if to.is_null() {
         return Err(null(what));
     }
