@@ -177,11 +177,44 @@ static void a_failing_before_gives_the_earlier_ones_their_after(void) {
   probe_end(c);
 }
 
+/* Who waits for a job hears the reason as deliver does: not an older complaint, and not nothing. */
+static void who_waits_is_told_why(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  selv_job_options job = SELV_JOB_OPTIONS_INIT;
+  selv_job *handle = NULL;
+  selv_outcome outcome;
+  hook_probe bad;
+  selv_hook *hook;
+  probe p;
+  int again;
+  probe_init(&p);
+  hook_probe_init(&bad, "bad-to-wait-for", NULL);
+  bad.start_code = 31;
+  hook = hook_probe_register(c, &bad, 0);
+  CHECK_STATUS(selv_cache_new(NULL, NULL), SELV_E_NULL);
+  CHECK_OK(selv_cache_run(c, probe_never, NULL, SELV_FOREVER, &outcome));
+  CHECK_STATUS(outcome.status, SELV_E_HOOK_FAILED);
+  CHECK_EQ_U64(outcome.code, 31);
+  CHECK_LAST_ERROR_HAS("bad-to-wait-for");
+  job.fn = probe_never;
+  CHECK_OK(selv_cache_submit(c, &job, &handle));
+  for (again = 0; again < 2; again++) {
+    CHECK_STATUS(selv_cache_new(NULL, NULL), SELV_E_NULL);
+    CHECK_OK(selv_job_wait(handle, SELV_FOREVER, &outcome));
+    CHECK_STATUS(outcome.status, SELV_E_HOOK_FAILED);
+    CHECK_LAST_ERROR_HAS("bad-to-wait-for");
+  }
+  selv_job_release(handle);
+  hook_probe_remove(hook, &bad);
+  probe_end(c);
+}
+
 int main(void) {
   CHECK_RUN(a_failing_start_is_undone_in_reverse);
   CHECK_RUN(an_older_worker_keeps_its_hooks);
   CHECK_RUN(a_bounded_cache_survives_any_number_of_failures);
   CHECK_RUN(one_failure_in_a_hundred);
   CHECK_RUN(a_failing_before_gives_the_earlier_ones_their_after);
+  CHECK_RUN(who_waits_is_told_why);
   return 0;
 }

@@ -82,6 +82,52 @@ static void the_list_is_copied(void) {
   probe_end(c);
 }
 
+/* What a job needs is settled when it is accepted. It may rely on a hook that was registered then: removed before the job
+ * begins, the job fails and does not run without it. Lazy and optional hooks that it did not name are not its need. */
+static void a_need_is_settled_when_the_job_is_accepted(void) {
+  static const uint32_t kinds[] = {0, SELV_HOOK_EAGER, SELV_HOOK_LAZY, SELV_HOOK_OPTIONAL};
+  size_t i;
+  for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    selv_cache *c = probe_cache(1, SELV_FOREVER);
+    int needed = kinds[i] == 0 || kinds[i] == SELV_HOOK_EAGER;
+    hook_probe h;
+    selv_hook *hook;
+    selv_job_options hold, job, soon;
+    probe busy, p, q, many;
+    size_t accepted = 0;
+    probe_init(&busy);
+    probe_init(&p);
+    probe_init(&q);
+    probe_init(&many);
+    hook_probe_init(&h, "relied-on", NULL);
+    hold = probe_job(probe_hold, &busy);
+    hold.attach = none;
+    CHECK_OK(selv_cache_submit(c, &hold, NULL));
+    CHECK_WAIT(&busy.entered, 1);
+    hook = hook_probe_register(c, &h, kinds[i]);
+    job = probe_job(needed ? probe_never : probe_run, &p); /* by each of the three doors */
+    soon = probe_job(needed ? probe_never : probe_run, &many);
+    CHECK_OK(selv_cache_submit(c, &job, NULL));
+    CHECK_OK(selv_start_thread_soon(c, needed ? probe_never : probe_run, probe_deliver, &q, NULL));
+    CHECK_OK(selv_cache_submit_many(c, &soon, 1, &accepted));
+    hook_probe_remove(hook, &h);
+    check_tally_add(&busy.go, 1);
+    CHECK_WAIT(&p.freed, 1);
+    CHECK_WAIT(&q.delivered, 1);
+    CHECK_WAIT(&many.freed, 1);
+    CHECK_STATUS(p.last.status, needed ? SELV_E_HOOK_FAILED : SELV_OK);
+    CHECK_STATUS(q.last.status, p.last.status);
+    CHECK_STATUS(many.last.status, p.last.status);
+    if (needed) {
+      CHECK(p.last.code == SELV_E_CLOSED && q.last.code == SELV_E_CLOSED && many.last.code == SELV_E_CLOSED);
+      CHECK(strstr(p.detail, "relied-on") != NULL && strstr(q.detail, "relied-on") != NULL);
+    }
+    job = probe_job(probe_run, &p); /* accepted now, it needs what there is now: nothing */
+    CHECK_OK(probe_through(c, &job).status);
+    probe_end(c);
+  }
+}
+
 /* A failure of an optional hook does not fail the jobs that did not name it; those that did, it does. */
 static void optional_hooks_may_fail(void) {
   selv_cache *c = probe_cache(0, SELV_FOREVER);
@@ -177,6 +223,7 @@ static void a_job_never_lacks_what_it_needs(void) {
 int main(void) {
   CHECK_RUN(lists_decide);
   CHECK_RUN(the_list_is_copied);
+  CHECK_RUN(a_need_is_settled_when_the_job_is_accepted);
   CHECK_RUN(optional_hooks_may_fail);
   CHECK_RUN(two_interpreter_locks_are_refused);
   CHECK_RUN(a_job_never_lacks_what_it_needs);

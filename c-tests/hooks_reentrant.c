@@ -187,9 +187,8 @@ static void meddle(struct meddler *m, const char *where) {
   if (strcmp(m->where, where) != 0) return;
   m->where = ""; /* once */
   switch (m->call) {
-    case 'e': /* enter, and leave again if that was possible */
+    case 'e':
       m->status = selv_thread_enter(m->cache, NULL, 0);
-      if (m->status == SELV_OK) CHECK_OK(selv_thread_leave(m->cache));
       break;
     case 'l':
       m->status = selv_thread_leave(m->cache);
@@ -254,7 +253,7 @@ static void one_meddler(const char *where, char call) {
   CHECK(selv_worker_current() == NULL);
   CHECK(m.status != -12345); /* it was asked */
   if (call == 'w') CHECK_STATUS(m.status, SELV_E_DEADLOCK);
-  if (call == 'l') CHECK(m.status < 0); /* in the middle of entering or leaving there is nothing to leave */
+  if (call == 'e' || call == 'l') CHECK_STATUS(m.status, SELV_E_REENTRANT); /* in the middle of entering or leaving */
   CHECK(m.status != SELV_E_PANIC);
   CHECK_OK(selv_hook_unregister(m.own, SELV_FOREVER, &attached)); /* ends, whatever went before */
   CHECK_EQ_U64(attached, 0);
@@ -276,6 +275,43 @@ static void hooks_of_an_entered_thread_call_the_library(void) {
     one_meddler("start", *call);
     one_meddler("exit", *call);
   }
+}
+
+/* And on a worker, in each callback: entering makes no sense there, and says so. */
+static selv_status enter_in_before, leave_in_after;
+
+static int32_t before_that_enters(void *user, const selv_worker *w, void *slot) {
+  (void)w;
+  (void)slot;
+  enter_in_before = selv_thread_enter((selv_cache *)user, NULL, 0);
+  return 0;
+}
+
+static void after_that_leaves(void *user, const selv_worker *w, void *slot) {
+  (void)w;
+  (void)slot;
+  leave_in_after = selv_thread_leave((selv_cache *)user);
+}
+
+static void hooks_of_a_worker_cannot_enter(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  selv_hook_options options = SELV_HOOK_OPTIONS_INIT;
+  selv_hook *hook = NULL;
+  selv_job_options job;
+  probe p;
+  probe_init(&p);
+  options.name = "enters";
+  options.before_job = before_that_enters;
+  options.after_job = after_that_leaves;
+  options.user = c;
+  CHECK_OK(selv_hook_register(c, &options, &hook));
+  job = probe_job(probe_run, &p);
+  CHECK_OK(probe_through(c, &job).status);
+  CHECK_STATUS(enter_in_before, SELV_E_REENTRANT);
+  CHECK_STATUS(leave_in_after, SELV_E_REENTRANT);
+  CHECK_OK(selv_hook_unregister(hook, SELV_FOREVER, NULL));
+  selv_hook_release(hook);
+  probe_end(c);
 }
 
 /* ---- arg_free ---- */
@@ -322,6 +358,7 @@ int main(void) {
   CHECK_RUN(a_submit_from_on_exit_during_shutdown_is_refused);
   CHECK_RUN(a_hook_may_remove_itself);
   CHECK_RUN(hooks_of_an_entered_thread_call_the_library);
+  CHECK_RUN(hooks_of_a_worker_cannot_enter);
   CHECK_RUN(arg_free_may_submit);
   return 0;
 }
