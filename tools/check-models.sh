@@ -11,21 +11,21 @@ log=$CARGO_TARGET_DIR/log
 mkdir -p "$CARGO_TARGET_DIR"
 failures=0
 
-# The mutants, the models that must catch them, and what is wrong with them.
+# The mutants, the model that must catch each, and what is wrong with them.
 mutants() {
   cat <<'TABLE'
-relaxed_give       handoff   an order is not published to the worker that takes it
-one_slot           handoff   an order is written over the one that the worker still reads
-leave_unasked      handoff   a worker leaves when its time is up, though it is off the list and a job on its way
-deliver_first      handoff   a worker delivers before it is listed as idle
-sleep_over_handle  shutdown  a handle that the host returns in the wrong moment is not seen
-admit_late         hooks     a hook is started whose removal has begun
-free_early         hooks     user data are freed while workers have the hook started
-line_up_twice      hooks     a worker goes on with its hooks after it was listed as idle
+relaxed_give       handoff::submit_against_timeout         an order is not published to the worker that takes it
+one_slot           handoff::submit_from_deliver            an order is written over the one that is still being read
+leave_unasked      handoff::submit_against_timeout         a worker leaves when its time is up, though a job is on its way
+deliver_first      handoff::submit_from_deliver            a worker delivers before it is listed as idle
+sleep_over_handle  shutdown::shutdown_against_submit       a handle that the host returns in the wrong moment is not seen
+admit_late         hooks::unregister_against_named_start   a hook is started whose removal has begun
+free_early         hooks::unregister_against_start         user data are freed while a worker has the hook started
+line_up_twice      hooks::removal_after_lining_up           a worker goes on with its hooks after it was listed as idle
 TABLE
 }
 
-# Compiles and runs the models that match, with the given flags. One that does not end has failed, too.
+# Compiles and runs the models whose names match, with the given flags. One that does not end has failed, too.
 models() { RUSTFLAGS="--cfg loom $2" timeout --signal=INT 400 cargo test --locked --lib "models::$1" >"$log" 2>&1; }
 
 fail() {
@@ -40,10 +40,10 @@ else
   fail models::all
 fi
 
-while read -r mutant which _; do
+while read -r mutant model _; do
   if ! grep -q "selv_mutant = \"$mutant\"" src/*/*.rs; then
     fail "mutant::$mutant::exists"
-  elif models "$which" "--cfg selv_mutant=\"$mutant\""; then
+  elif models "$model" "--cfg selv_mutant=\"$mutant\""; then
     fail "mutant::$mutant"
   # It was compiled and run, and a model said no.
   elif grep -q '^running [1-9]' "$log" && grep -Eq 'panicked at|signal: ' "$log"; then

@@ -16,6 +16,9 @@ struct Runtime {
     frees: AtomicU32,
     /// How many starts are yet to fail.
     failures: AtomicU32,
+    /// `user_free` has been called, and waits while it is held.
+    freeing: AtomicBool,
+    held: AtomicBool,
     /// The removal has returned.
     gone: AtomicBool,
 }
@@ -74,13 +77,23 @@ unsafe extern "C-unwind" fn on_exit(user: *mut c_void, _worker: *const Worker, _
 }
 
 unsafe extern "C-unwind" fn user_free(user: *mut c_void) {
-    Runtime::of(user).frees.fetch_add(1, Relaxed);
+    let runtime = Runtime::of(user);
+    runtime.freeing.store(true, Relaxed);
+    while runtime.held.load(Relaxed) {
+        thread::yield_now();
+    }
+    runtime.frees.fetch_add(1, Relaxed);
 }
 
 fn remove(hook: &Hook) {
     let mut attached = 9;
     unregister(hook, FOREVER, &mut attached).expect("a removal that may wait for ever");
     assert_eq!(attached, 0);
+}
+
+fn begin_removal(hook: &Hook) {
+    let begun = unregister(hook, 0, &mut 0).expect_err("a worker has the hook started");
+    assert_eq!(begun.status, error::TIMEDOUT);
 }
 
 /// A worker is about to start the hook while it is removed.
@@ -95,7 +108,7 @@ fn unregister_against_start() {
         remove(&hook);
         runtime.check_gone();
         finish(&cache);
-        job.check_delivered(error::OK);
+        job.check_ran_or_lacked_its_hook();
     });
 }
 
@@ -134,7 +147,8 @@ fn unregister_against_two_workers() {
         remove(&hook);
         runtime.check_gone();
         finish(&cache);
-        jobs.iter().for_each(|job| job.check_delivered(error::OK));
+        jobs.iter()
+            .for_each(|job| job.check_ran_or_lacked_its_hook());
     });
 }
 
@@ -160,6 +174,36 @@ fn two_removals() {
         runtimes[1].check_gone();
         other.join().unwrap();
         finish(&cache);
+    });
+}
+
+/// A worker that has exited one hook is listed as idle, and may be given a job, before it has freed the hook's data; and then
+/// another removal begins.
+#[test]
+fn removal_after_lining_up() {
+    explore(2, || {
+        let cache = cache(Idle::Stays, 0);
+        let runtimes = [Arc::new(Runtime::default()), Arc::new(Runtime::default())];
+        let hooks = [
+            runtimes[0].register(&cache, 0),
+            runtimes[1].register(&cache, 0),
+        ];
+        Probe::warm_up(&cache);
+        runtimes[0].held.store(true, Relaxed);
+        begin_removal(&hooks[0]);
+        while !runtimes[0].freeing.load(Relaxed) {
+            thread::yield_now();
+        }
+        let job = Probe::new();
+        assert!(job.submit(&cache));
+        begin_removal(&hooks[1]);
+        runtimes[0].held.store(false, Relaxed);
+        for (hook, runtime) in hooks.iter().zip(&runtimes) {
+            remove(hook);
+            runtime.check_gone();
+        }
+        finish(&cache);
+        job.check_ran_or_lacked_its_hook();
     });
 }
 
