@@ -17,6 +17,7 @@ use super::spawn;
 use super::trace;
 use super::worker::CacheRef;
 use crate::sys::clock::{self, Deadline};
+use crate::sys::fork;
 use crate::sys::sync::Ordering;
 use crate::sys::thread;
 use crate::sys::thread_exit::ExitKey;
@@ -44,8 +45,10 @@ pub unsafe extern "C-unwind" fn entry(node: *mut c_void) {
     worker.make_current();
     LOST.set(std::ptr::from_ref(node).cast());
     trace::worker_started(worker);
+    let born_in = worker.generation.get();
     live(node);
-    if worker.is_orphan() {
+    // The node may be another worker's by now: it is not to be looked at, unless this is a fork child's copy.
+    if born_in != fork::generation() {
         // A fork child's copy of this thread: everything else here is the parent's.
         LOST.set(std::ptr::null());
         worker.end_current();
