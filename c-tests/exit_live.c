@@ -112,6 +112,8 @@ int main(int argc, char **argv) {
     int status = 0, wanted = strcmp(ways[i], "pthread_exit") == 0 ? 0 : STATUS;
     uint64_t began = check_now_ns();
     pid_t child;
+    /* The thread sanitizer's own thread never ends, and so would the process not. */
+    if (CHECK_FOREIGN_THREADS > 0 && strcmp(ways[i], "pthread_exit") == 0) continue;
     printf("%s\n", ways[i]);
     fflush(stdout);
     child = fork();
