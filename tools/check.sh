@@ -59,6 +59,15 @@ c_tests() {
   run_c_tests "$stage" "$log" "$@" -- --skip coverage:: "${skips[@]}"
 }
 
+# Those that fork; the driver chooses one at a time.
+forking_tests() {
+  local stage=$1 test
+  shift
+  for test in "${forking[@]}"; do
+    run_c_tests "$stage" "$logs/$stage-$test.log" "$@" -- --exact "shared::$test"
+  done
+}
+
 # The driver itself: environment words, then `--`, then what it is told to leave out or to choose.
 run_c_tests() {
   local stage=$1 log=$2 words=()
@@ -121,7 +130,7 @@ stage_asan() {
   report asan "$logs/asan-rust.log" $?
   local words=("SELV_LIB_DIR=$lib" "SELV_CFLAGS=$flags" SELV_TIMEOUT_FACTOR=4)
   c_tests asan "${words[@]}" "ASAN_OPTIONS=$options"
-  run_c_tests asan "$logs/asan-fork.log" "${words[@]}" "ASAN_OPTIONS=$options:detect_leaks=0" -- --exact "${forking[@]/#/shared::}"
+  forking_tests asan "${words[@]}" "ASAN_OPTIONS=$options:detect_leaks=0"
   # shellcheck disable=SC2086
   planted asan leak "LeakSanitizer: detected memory leaks" "" "$lib" gcc $flags
 }
@@ -151,7 +160,7 @@ stage_memcheck() {
   local leaks="$plain --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite"
   local words=(SELV_TIMEOUT_FACTOR=8 SELV_TEST_PATIENCE=300)
   c_tests memcheck "${words[@]}" "SELV_RUNNER=$leaks"
-  run_c_tests memcheck "$logs/memcheck-fork.log" "${words[@]}" "SELV_RUNNER=$plain" -- --exact "${forking[@]/#/shared::}"
+  forking_tests memcheck "${words[@]}" "SELV_RUNNER=$plain"
   planted memcheck leak "definitely lost" "$leaks" "$root/target/release" gcc
 }
 
