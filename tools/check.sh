@@ -118,21 +118,23 @@ stage_models() {
 }
 
 stage_asan() {
-  local lib=$root/target/asan/$triple/debug flags="-fsanitize=address -fno-omit-frame-pointer"
+  local lib=$root/target/asan/$triple/debug flags="-fsanitize=address -fno-omit-frame-pointer -Wno-unused-command-line-argument"
   local cargo=(env "RUSTFLAGS=-Zsanitizer=address" cargo +nightly)
   local place=(--locked --target "$triple" --target-dir target/asan --lib)
   # Stack use after return is off: fork children and threads that end inside a callback leave fake stacks behind.
   local options="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=0"
+  options+=":external_symbolizer_path=$(command -v llvm-symbolizer-22)"
   build asan "${cargo[@]}" build "${place[@]}" || return
   soname_link "$lib"
   # The unit tests' own list elements and queued tickets are never freed.
   env "ASAN_OPTIONS=$options:detect_leaks=0" "${cargo[@]}" test "${place[@]}" >"$logs/asan-rust.log" 2>&1
   report asan "$logs/asan-rust.log" $?
-  local words=("SELV_LIB_DIR=$lib" "SELV_CFLAGS=$flags" SELV_TIMEOUT_FACTOR=4)
+  # Not gcc 12: the allocator of its runtime stays locked in a child that is forked while another thread allocates.
+  local words=("SELV_LIB_DIR=$lib" SELV_CC=clang-22 "SELV_CFLAGS=$flags" SELV_TIMEOUT_FACTOR=4)
   c_tests asan "${words[@]}" "ASAN_OPTIONS=$options"
   forking_tests asan "${words[@]}" "ASAN_OPTIONS=$options:detect_leaks=0"
   # shellcheck disable=SC2086
-  planted asan leak "LeakSanitizer: detected memory leaks" "" "$lib" gcc $flags
+  planted asan leak "LeakSanitizer: detected memory leaks" "" "$lib" clang-22 $flags
 }
 
 # The standard library is instrumented, too: else TSan sees locks without their other half. Debian's rustc-web brings its source.
