@@ -9,6 +9,9 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/models} CARGO_PROFILE_DEV_OPT
 export RUST_BACKTRACE=0 LOOM_LOG=off
 log=$CARGO_TARGET_DIR/log
 mkdir -p "$CARGO_TARGET_DIR"
+# A second run at the same time would write over the first one's log: it waits.
+exec 9>"$CARGO_TARGET_DIR/.lock"
+flock 9
 failures=0
 
 # The mutants, the model that must catch each, and what is wrong with them.

@@ -11,6 +11,9 @@ root=$PWD
 triple=x86_64-unknown-linux-gnu
 logs=$root/target/check
 mkdir -p "$logs"
+# A second run at the same time would write over the first one's logs: it waits.
+exec 8>"$logs/.lock"
+flock 8
 passed=0 failed=0 skipped=0
 
 # What a tool cannot run: tool, test (of every variant), reason.
