@@ -699,7 +699,8 @@ selv_status selv_start_thread_soon(struct selv_cache *c,
  * As `selv_start_thread_soon`, with everything that can be said of a job: which hooks it needs, who frees its argument, and a
  * handle to wait for it or cancel it. With `max_workers` set and reached, the job queues, in order.
  *
- * `out_job` may be NULL; else it gets a handle, to be freed with `selv_job_release`, or NULL on failure.
+ * `out_job` may be NULL; else it gets a handle, to be freed with `selv_job_release`, or NULL on failure. It is written before the job can
+ * run, so `deliver` may use it.
  *
  * Returns SELV_OK: the job will be delivered exactly once. On any error it will not be, and `arg` stays the host's: SELV_E_NULL
  * (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);

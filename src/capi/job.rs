@@ -175,7 +175,8 @@ pub unsafe extern "C-unwind" fn selv_start_thread_soon(
 /// As `selv_start_thread_soon`, with everything that can be said of a job: which hooks it needs, who frees its argument, and a
 /// handle to wait for it or cancel it. With `max_workers` set and reached, the job queues, in order.
 ///
-/// `out_job` may be NULL; else it gets a handle, to be freed with `selv_job_release`, or NULL on failure.
+/// `out_job` may be NULL; else it gets a handle, to be freed with `selv_job_release`, or NULL on failure. It is written before the job can
+/// run, so `deliver` may use it.
 ///
 /// Returns SELV_OK: the job will be delivered exactly once. On any error it will not be, and `arg` stays the host's: SELV_E_NULL
 /// (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
@@ -215,16 +216,18 @@ pub unsafe extern "C-unwind" fn selv_cache_submit(
         Ok(checked) => checked,
         Err(e) => return finish(Err(e)),
     };
-    let result = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
-    match (&result, handle) {
+    if let Some(handle) = handle {
+        // The job may run, and `deliver` use the handle, before this call returns.
         // SAFETY: there is a handle only if `out_job` is writable.
-        (Ok(()), Some(handle)) => unsafe { put(out_job, handle) },
-        (Err(_), handle) => {
-            forget(&job);
-            // SAFETY: nobody else has seen the handle.
-            drop(handle.map(|h| unsafe { Box::from_raw(h) }));
-        }
-        _ => {}
+        unsafe { put(out_job, handle) };
+    }
+    let result = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
+    if result.is_err() {
+        forget(&job);
+        // SAFETY: `out_job` is NULL or writable.
+        unsafe { put(out_job, std::ptr::null_mut()) };
+        // SAFETY: a job that was refused runs nowhere, so nobody has seen its handle.
+        drop(handle.map(|h| unsafe { Box::from_raw(h) }));
     }
     finish(result)
 }
