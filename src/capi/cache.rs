@@ -18,8 +18,9 @@ use std::sync::Arc;
 pub const SELV_SHUTDOWN_CANCEL_QUEUED: u32 = 1;
 
 /// A host's own way to start a worker thread: starts a thread that calls `entry(entry_arg)` once, and returns SELV_OK; or returns an
-/// error, and then `entry` must never be called. It must not wait for the thread, nor call `entry` itself, and must return. Called on the
-/// thread that submits a job, or on a worker. `name` is valid during the call; `stack_size` is that of the options. `*out_handle` (NULL before) is given to `join`.
+/// error, and then `entry` must never be called. It must not wait for the thread, nor call `entry` itself, and must return. Called on
+/// the thread that submits a job, or on a worker. `name` is valid during the call; `stack_size` is that of the options.
+/// `*out_handle` (NULL before) is given to `join`.
 #[allow(non_camel_case_types)]
 pub type selv_spawn_fn = Option<
     unsafe extern "C-unwind" fn(

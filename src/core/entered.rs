@@ -147,7 +147,7 @@ fn in_child() {
         let cache = record.cache();
         let mut state = cache.lock();
         for attachment in record.attachments.borrow().iter() {
-            attachment.hook.keep_in_child(&mut state, record.id.get());
+            attachment.hook.admit(&mut state, record.id.get(), None);
         }
         let brackets = record
             .attachments

@@ -140,7 +140,8 @@ impl Hook {
         (guard.attached.len(), guard.counts, jobs)
     }
 
-    /// Before `on_start`. False if the hook is no longer to be started.
+    /// Before `on_start`, and for a FORK_KEEP hook that the only thread of a fork child has started already. False if the hook is no
+    /// longer to be started.
     pub fn admit(
         &self,
         state: &mut State,
@@ -202,11 +203,6 @@ impl Hook {
             guard.phase = Phase::Leaving;
         }
         was_active
-    }
-
-    /// A fork child's only thread had a FORK_KEEP hook started.
-    pub fn keep_in_child(&self, state: &mut State, worker_id: u64) -> bool {
-        self.admit(state, worker_id, None)
     }
 
     /// If nobody is left: true for the one caller that is to run [`Hook::free_user`].

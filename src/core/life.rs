@@ -60,7 +60,7 @@ pub unsafe extern "C-unwind" fn entry(node: *mut c_void) {
 enum After {
     /// It is on the idle list.
     Listed,
-    /// A queued job is in `node.next`.
+    /// The next queued job is kept in its hand-off.
     Next,
     Leave,
 }
@@ -141,8 +141,7 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     if outcome.status != error::OK {
         tell(job, outcome.status, worker.failure.take());
     }
-    let deliver = job.deliver;
-    hand_on(node, job, &outcome, deliver);
+    hand_on(node, job, &outcome, job.deliver);
     after
 }
 

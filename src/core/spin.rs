@@ -54,16 +54,18 @@ impl SpinPolicy {
         }
         let end = clock::now_ns() + (self.ns >> rounds.min(PATIENCE));
         let found = loop {
+            let mut found = look();
             for _ in 0..BUSY_LOOKS {
-                if let Some(found) = look() {
-                    vain.set(0);
-                    SPINNING.store(0, Relaxed);
-                    return Some(found);
+                if found.is_some() {
+                    break;
                 }
                 std::hint::spin_loop();
+                found = look();
             }
-            std::thread::yield_now();
-            let found = look();
+            if found.is_none() {
+                std::thread::yield_now();
+                found = look();
+            }
             if found.is_some() || clock::now_ns() >= end {
                 break found;
             }

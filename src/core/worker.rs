@@ -147,7 +147,7 @@ impl Worker {
         self.generation.get() != fork::generation()
     }
 
-    /// On the thread itself: from now on it is found by [`current_in`].
+    /// On the thread itself: from now on it is found by [`find`].
     pub fn make_current(&self) {
         self.outer.set(CURRENT.with(Cell::get));
         CURRENT.with(|current| current.set(self));
