@@ -1,0 +1,182 @@
+/* op_race.c: a release races a cancel, an abandon, an exit, a close of the one that it would grant the lock to. Whoever wins, there is one
+ * outcome: one callback or, if abandoned, none; and the lock is with the one that was told so, or free, or broken if its owner ended. */
+#include "waiters.h"
+
+/* Two sides that do their half of each round at the same moment: the other thread, and the test itself. */
+static struct {
+  uint64_t round, done, go_on;
+  selv_lock *lock;
+  selv_task owner;
+} race;
+
+static void *releases(void *unused) {
+  uint64_t round = 0;
+  (void)unused;
+  for (;;) {
+    uint64_t now;
+    while ((now = __atomic_load_n(&race.round, __ATOMIC_ACQUIRE)) == round) sched_yield();
+    round = now;
+    if (!race.go_on) return NULL;
+    CHECK_OK(selv_lock_release(race.lock, race.owner));
+    __atomic_store_n(&race.done, round, __ATOMIC_RELEASE);
+  }
+}
+
+static void start_round(void) { __atomic_add_fetch(&race.round, 1, __ATOMIC_RELEASE); }
+static void finish_round(void) { UNTIL(__atomic_load_n(&race.done, __ATOMIC_ACQUIRE) == race.round); }
+
+enum { CANCEL, ABANDON, EXIT, CLOSE, KINDS };
+static const char *const kind_name[KINDS] = { "cancelled", "abandoned", "exited", "closed" };
+
+/* So that both get to be first: sometimes the other side has a head start. */
+static void head_start(uint64_t i) {
+  uint64_t spins = (i * 37) % 400;
+  while (spins-- > 0) __asm__ volatile("" ::: "memory");
+}
+
+static int one_round(int kind, uint64_t i, selv_task task, selv_task behind) {
+  selv_lock *l = race.lock = lock_named("prize", i % 2 ? SELV_LOCK_STRICT_FIFO : 0);
+  int with_another = i % 3 == 0 && kind != CLOSE; /* somebody waits behind the one in question */
+  selv_task_report report = SELV_TASK_REPORT_INIT;
+  selv_status s = SELV_OK;
+  op_probe p, q;
+  int won;
+  op_probe_init(&p);
+  op_probe_init(&q);
+  CHECK_OK(selv_lock_acquire(l, race.owner, SELV_FOREVER));
+  CHECK_STATUS(op_probe_lock(&p, l, task), SELV_PENDING);
+  if (with_another) CHECK_STATUS(op_probe_lock(&q, l, behind), SELV_PENDING);
+  start_round();
+  head_start(i);
+  switch (kind) {
+    case CANCEL: s = selv_op_cancel(p.op); break;
+    case ABANDON: s = selv_op_abandon(p.op); break;
+    case EXIT: CHECK_OK(selv_task_exit(task, &report)); break;
+    default: CHECK_OK(selv_lock_close(l)); break;
+  }
+  finish_round();
+  if (kind == ABANDON && s == SELV_OK) {
+    won = 1;
+  } else { /* both sides have returned, and so has the callback, on one of them */
+    CHECK_EQ_U64(check_tally_get(&p.called), 1);
+    won = p.last.status < 0;
+  }
+  CHECK(s == SELV_OK || s == SELV_E_TOO_LATE);
+  switch (kind) {
+    case CANCEL:
+      CHECK(won == (s == SELV_OK));
+      if (won) CHECK_STATUS(p.last.status, SELV_E_CANCELLED);
+      else CHECK_OK(selv_lock_release(l, task));
+      break;
+    case ABANDON:
+      if (s == SELV_OK) CHECK_EQ_U64(check_tally_get(&p.called), 0);
+      else CHECK_OK(selv_lock_release(l, task));
+      break;
+    case EXIT:
+      if (won) CHECK_STATUS(p.last.status, SELV_E_CANCELLED);
+      CHECK_EQ_U64(report.waits_cancelled + report.grants_passed_on, won);
+      CHECK_EQ_U64(lock_stats(l).broken, !won); /* it had the lock, and ended with it */
+      break;
+    default:
+      if (won) CHECK_STATUS(p.last.status, SELV_E_CLOSED);
+      else CHECK_OK(selv_lock_release(l, task));
+      break;
+  }
+  if (with_another) {
+    int broke = kind == EXIT && !won;
+    OP_GOT(&q, 1, broke ? SELV_E_BROKEN : SELV_OK);
+    if (!broke) CHECK_OK(selv_lock_release(l, behind));
+  }
+  CHECK_EQ_U64(selv_lock_owner(l), 0);
+  CHECK_EQ_U64(lock_waiting(l), 0);
+  CHECK_OK(selv_lock_free(l));
+  return won;
+}
+
+static void against_release(int kind) {
+  uint64_t i, won = 0, rounds = check_scaled(2000);
+  selv_task task = task_named("contender"), behind = task_named("behind");
+  pthread_t thread;
+  race.go_on = 1;
+  race.owner = task_named("owner");
+  race.round = race.done = 0;
+  CHECK(pthread_create(&thread, NULL, releases, NULL) == 0);
+  for (i = 0; i < rounds; i++) {
+    won += (uint64_t)one_round(kind, i, task, behind);
+    if (kind == EXIT) task = task_named("contender");
+  }
+  race.go_on = 0;
+  start_round();
+  CHECK(pthread_join(thread, NULL) == 0);
+  printf("%s in time: %llu of %llu\n", kind_name[kind], (unsigned long long)won, (unsigned long long)rounds);
+  CHECK_OK(selv_task_exit(task, NULL));
+  CHECK_OK(selv_task_exit(behind, NULL));
+  CHECK_OK(selv_task_exit(race.owner, NULL));
+}
+
+static void cancel_against_release(void) { against_release(CANCEL); }
+static void abandon_against_release(void) { against_release(ABANDON); }
+static void exit_against_release(void) { against_release(EXIT); }
+static void close_against_release(void) { against_release(CLOSE); }
+
+/* ---- the same handle from many sides: one of them has its way ---- */
+
+static struct {
+  selv_op op;
+  uint64_t round, ended, wins, stop;
+} crowd;
+
+static void *cancels(void *arg) {
+  uint64_t round = 0;
+  for (;;) {
+    uint64_t now;
+    selv_status s;
+    while ((now = __atomic_load_n(&crowd.round, __ATOMIC_ACQUIRE)) == round) sched_yield();
+    round = now;
+    if (crowd.stop) return NULL;
+    s = arg ? selv_op_abandon(crowd.op) : selv_op_cancel(crowd.op);
+    CHECK(s == SELV_OK || s == SELV_E_TOO_LATE);
+    if (s == SELV_OK) __atomic_add_fetch(&crowd.wins, arg ? 100 : 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&crowd.ended, 1, __ATOMIC_SEQ_CST);
+  }
+}
+
+static void one_of_many_has_its_way(void) {
+  uint64_t i, rounds = check_scaled(1000);
+  selv_lock *l = lock_named("prize", 0);
+  selv_task owner = task_named("owner"), task = task_named("contender");
+  pthread_t thread[4];
+  int t;
+  CHECK_OK(selv_lock_acquire(l, owner, SELV_FOREVER));
+  for (t = 0; t < 4; t++) CHECK(pthread_create(&thread[t], NULL, cancels, t % 2 ? (void *)&crowd : NULL) == 0);
+  for (i = 0; i < rounds; i++) {
+    op_probe p;
+    uint64_t before = crowd.wins, wins;
+    op_probe_init(&p);
+    CHECK_STATUS(op_probe_lock(&p, l, task), SELV_PENDING);
+    crowd.op = p.op;
+    __atomic_add_fetch(&crowd.round, 1, __ATOMIC_RELEASE);
+    UNTIL(__atomic_load_n(&crowd.ended, __ATOMIC_ACQUIRE) == 4 * (i + 1));
+    wins = crowd.wins - before;
+    CHECK(wins == 1 || wins == 100);
+    CHECK_EQ_U64(check_tally_get(&p.called), wins == 1);
+    if (wins == 1) CHECK_STATUS(p.last.status, SELV_E_CANCELLED);
+    CHECK_EQ_U64(lock_waiting(l), 0);
+  }
+  crowd.stop = 1;
+  __atomic_add_fetch(&crowd.round, 1, __ATOMIC_RELEASE);
+  for (t = 0; t < 4; t++) CHECK(pthread_join(thread[t], NULL) == 0);
+  CHECK_OK(selv_lock_release(l, owner));
+  CHECK_OK(selv_lock_free(l));
+  CHECK_OK(selv_task_exit(owner, NULL));
+  CHECK_OK(selv_task_exit(task, NULL));
+}
+
+int main(void) {
+  CHECK_RUN(cancel_against_release);
+  CHECK_RUN(abandon_against_release);
+  CHECK_RUN(exit_against_release);
+  CHECK_RUN(close_against_release);
+  CHECK_RUN(one_of_many_has_its_way);
+  return 0;
+}
