@@ -11,11 +11,13 @@ use std::{env, fs};
 #[path = "src/selv.rs"]
 mod selv;
 
-/// A peer behind `peers/peer.h`.
+/// A peer behind `peers/peer.h` or `peers/lock.h`.
 struct Native {
     id: &'static str,
     file: &'static str,
     pkg_config: Option<&'static str>,
+    /// What to link where there is no pkg-config file.
+    link: &'static [&'static str],
     debian: &'static str,
 }
 
@@ -24,37 +26,60 @@ const NATIVE: &[Native] = &[
         id: "libuv",
         file: "libuv.c",
         pkg_config: Some("libuv"),
+        link: &[],
         debian: "libuv1-dev",
     },
     Native {
         id: "glib",
         file: "glib.c",
         pkg_config: Some("glib-2.0"),
+        link: &[],
         debian: "libglib2.0-dev",
     },
     Native {
         id: "onetbb",
         file: "onetbb.cpp",
         pkg_config: Some("tbb"),
+        link: &[],
         debian: "libtbb-dev",
     },
     Native {
         id: "asio",
         file: "asio.cpp",
         pkg_config: None,
+        link: &[],
         debian: "libboost-dev",
     },
     Native {
         id: "bs",
         file: "bs.cpp",
         pkg_config: None,
+        link: &[],
         debian: "",
     },
     Native {
         id: "rvaser",
         file: "rvaser.cpp",
         pkg_config: None,
+        link: &[],
         debian: "libthread-pool-dev",
+    },
+];
+
+const LOCKS: &[Native] = &[
+    Native {
+        id: "nsync",
+        file: "nsync.c",
+        pkg_config: None,
+        link: &["nsync"],
+        debian: "libnsync-dev",
+    },
+    Native {
+        id: "absl",
+        file: "absl.cpp",
+        pkg_config: Some("absl_synchronization"),
+        link: &[],
+        debian: "libabsl-dev",
     },
 ];
 
@@ -94,13 +119,16 @@ fn check_layout(root: &Path, out: &Path) {
             .unwrap();
         }
     }
-    for (name, value) in [
-        ("SELV_FOREVER", selv::FOREVER),
-        ("SELV_NO_WAIT", selv::NO_WAIT),
-    ] {
+    for (name, value) in selv::CONSTANTS {
+        // Some are macros for unsigned 64-bit values, some for negative numbers: each is compared as what it is.
+        let suffix = if *value > i128::from(i64::MAX) {
+            "ull"
+        } else {
+            ""
+        };
         writeln!(
             source,
-            "_Static_assert({name} == {value}u, \"{hint}: {name}\");"
+            "_Static_assert({name} == {value}{suffix}, \"{hint}: {name}\");"
         )
         .unwrap();
     }
@@ -130,39 +158,41 @@ fn link_selvedge(root: &Path) -> PathBuf {
     dir
 }
 
+/// Writes the tables of the pools and of the locks that could be built.
 fn native_peers(here: &Path, root: &Path, out: &Path) {
     println!("cargo:rerun-if-env-changed=BS_THREAD_POOL_INCLUDE");
     let bs = env::var_os("BS_THREAD_POOL_INCLUDE").map_or_else(
         || root.join("target/runtimes/bs-thread-pool"),
         PathBuf::from,
     );
-    let mut externs = String::new();
-    let mut table = String::from("pub const NATIVE: &[(&str, Result<&Vtable, &str>)] = &[\n");
     let mut link_cpp = false;
-    for peer in NATIVE {
-        match native_peer(here, &bs, out, peer) {
-            Ok(()) => {
-                link_cpp |= peer.file.ends_with(".cpp");
-                writeln!(externs, "    static bench_peer_{}: Vtable;", peer.id).unwrap();
-                writeln!(
-                    table,
-                    "    ({0:?}, Ok(unsafe {{ &bench_peer_{0} }})),",
-                    peer.id
-                )
-                .unwrap();
+    for (peers, symbol, list, file) in [
+        (NATIVE, "bench_peer", "NATIVE", "native.rs"),
+        (LOCKS, "bench_lock", "LOCKS", "locks.rs"),
+    ] {
+        let mut externs = String::new();
+        let mut table = format!("pub const {list}: &[(&str, Result<&Vtable, &str>)] = &[\n");
+        for peer in peers {
+            let id = peer.id;
+            match native_peer(here, &bs, out, peer) {
+                Ok(()) => {
+                    link_cpp |= peer.file.ends_with(".cpp");
+                    writeln!(externs, "    static {symbol}_{id}: Vtable;").unwrap();
+                    writeln!(table, "    ({id:?}, Ok(unsafe {{ &{symbol}_{id} }})),").unwrap();
+                }
+                Err(reason) => writeln!(table, "    ({id:?}, Err({reason:?})),").unwrap(),
             }
-            Err(reason) => writeln!(table, "    ({:?}, Err({reason:?})),", peer.id).unwrap(),
         }
+        table.push_str("];\n");
+        fs::write(
+            out.join(file),
+            format!("extern \"C\" {{\n{externs}}}\n{table}"),
+        )
+        .unwrap();
     }
     if link_cpp {
         println!("cargo:rustc-link-lib=dylib=stdc++");
     }
-    table.push_str("];\n");
-    fs::write(
-        out.join("native.rs"),
-        format!("extern \"C\" {{\n{externs}}}\n{table}"),
-    )
-    .unwrap();
 }
 
 fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), String> {
@@ -227,6 +257,9 @@ fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), 
         for lib in &library.libs {
             println!("cargo:rustc-link-lib=dylib={lib}");
         }
+    }
+    for lib in peer.link {
+        println!("cargo:rustc-link-lib=dylib={lib}");
     }
     Ok(())
 }

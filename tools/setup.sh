@@ -19,7 +19,7 @@ demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev
 test_packages="g++ binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind"
 check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev clang-22 libclang-rt-22-dev llvm-22"
 bench_packages="gcc g++ libc6-dev make pkg-config default-jdk-headless libpython3-dev python3 python3-pip python3-venv
-                libuv1-dev libglib2.0-dev libtbb-dev libboost-dev libthread-pool-dev"
+                libuv1-dev libglib2.0-dev libtbb-dev libboost-dev libthread-pool-dev libnsync-dev libabsl-dev"
 
 coreclr_version=3.1.23
 coreclr_sha256=5f076ddc39da0c685e7de20ecb91ee81185928918ec86fbeb3bffc55dd867ab5
@@ -45,6 +45,8 @@ raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h")
     libtbb-dev)           echo '#include <tbb/version.h>' | c++ -x c++ -E - ;;
     libboost-dev)         echo '#include <boost/asio.hpp>' | c++ -x c++ -E - ;;
     libthread-pool-dev)   echo '#include <thread_pool/thread_pool.hpp>' | c++ -x c++ -E - ;;
+    libnsync-dev)         echo '#include <nsync.h>' | cc -x c -E - ;;
+    libabsl-dev)          pkg-config --exists absl_synchronization ;;
     rustc-web)            test -x /usr/bin/rustc ;;
     cargo-web)            test -x /usr/bin/cargo ;;
     rust-web-src)         test -d /usr/lib/rustlib/src/rust ;;

@@ -1,4 +1,4 @@
-//! Who takes part in which scenario, and why the others do not.
+//! Who takes part in which scenario of the pools, and why the others do not.
 
 use crate::peers::child::Child;
 use crate::peers::list::*;
@@ -291,17 +291,23 @@ fn slope(
 }
 
 fn managed_command(id: &str, root: &Path) -> Result<Command, String> {
-    let peers = root.join("benches/peers");
     if id == "java" {
         let mut java = Command::new(attach::java().ok_or("no JDK found")?);
-        java.arg(peers.join("CachedPool.java"));
+        java.arg(root.join("benches/peers/CachedPool.java"));
         return Ok(java);
     }
+    let mut command = python(root, "python_pools.py")?;
+    command.arg(id);
+    Ok(command)
+}
+
+/// One of the programs in `peers/`, in the Python that has the peers.
+pub fn python(root: &Path, script: &str) -> Result<Command, String> {
     let python = root.join("target/runtimes/bench-venv/bin/python");
     if !python.exists() {
         return Err("target/runtimes/bench-venv is missing: run tools/setup.sh bench".into());
     }
     let mut command = Command::new(python);
-    command.arg(peers.join("python_pools.py")).arg(id);
+    command.arg(root.join("benches/peers").join(script));
     Ok(command)
 }

@@ -1,10 +1,11 @@
-//! Selvedge side by side with other thread pools. In every round each row of a scenario is measured once, in an order that moves
+//! Selvedge side by side with other thread pools, and with other locks. In every round each row of a scenario is measured once, in an order that moves
 //! on by one, so that a disturbance hits all of them; see docs/benchmarks.md for what the rows mean.
 
 mod attach;
 mod entrants;
 mod hooks;
 mod latch;
+mod locks;
 mod marks;
 mod peers;
 mod plot;
@@ -16,23 +17,27 @@ mod scenarios;
 #[allow(dead_code)]
 mod selv;
 mod stats;
+mod suites;
 
 use clap::Parser;
-use entrants::{Cast, Entrant};
+use entrants::Entrant;
 use indicatif::{ProgressBar, ProgressStyle};
-use peers::list;
 use report::{Row, Table};
-use scenarios::{Scenario, SCENARIOS};
+use scenarios::Scenario;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use suites::{Suite, SUITES};
 
 #[derive(Parser)]
 #[command(
     name = "selvedge-benches",
     version,
-    about = "Selvedge side by side with other thread pools"
+    about = "Selvedge side by side with other thread pools, locks and channels"
 )]
 struct Options {
+    /// What to measure: pools, locks [default: both]
+    #[arg(value_name = "SUITE")]
+    suites: Vec<String>,
     /// Rounds that count, after one to warm up
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -45,7 +50,7 @@ struct Options {
     /// List the scenarios and peers, and leave
     #[arg(long)]
     list: bool,
-    /// Write the tables into DIR/benchmarks.md and the plot to DIR/benchmarks.svg
+    /// Write each suite's tables into its section of DIR/benchmarks.md and its picture beside it
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
     /// Smaller sizes, to try the harness out; the numbers are worth less
@@ -69,27 +74,49 @@ fn main() -> ExitCode {
         eprintln!("selvedge-benches: {message}");
         return ExitCode::from(2);
     }
-    let sizes = if options.quick {
-        scenarios::QUICK
-    } else {
-        scenarios::FULL
-    };
-    let cast = Cast::new(sizes, Path::new(env!("BENCH_ROOT")));
+    let mut failed = false;
+    for suite in options.suites() {
+        match run(suite, &options) {
+            Ok(complete) => failed |= !complete,
+            Err(message) => {
+                eprintln!("selvedge-benches: {message}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    if failed {
+        eprintln!("selvedge-benches: some rows failed, see above");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+impl Options {
+    /// The suites asked for; with `--only` those of them that have such a scenario.
+    fn suites(&self) -> impl Iterator<Item = &'static Suite> + '_ {
+        SUITES.iter().filter(|suite| {
+            (self.suites.is_empty() || self.suites.iter().any(|id| id == suite.id))
+                && suite.scenarios.iter().any(|s| self.wants(s))
+        })
+    }
+
+    fn wants(&self, scenario: &Scenario) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| scenario.id.starts_with(only))
+    }
+}
+
+/// Measures one suite and tells. Did every row work?
+fn run(suite: &'static Suite, options: &Options) -> Result<bool, String> {
+    let cast = (suite.cast)(options.quick, Path::new(env!("BENCH_ROOT")));
     let start = proc::CpuClock::now();
     let load = proc::load_average();
-    let chosen = SCENARIOS.iter().filter(|s| {
-        options.only.is_empty()
-            || options
-                .only
-                .iter()
-                .any(|only| s.id.starts_with(only.as_str()))
-    });
+    let chosen = suite.scenarios.iter().filter(|s| options.wants(s));
     let tables: Vec<Table> = chosen
-        .map(|s| measure(s, cast.rows(s.id), &options))
+        .map(|s| measure(s, cast.rows(s.id), (suite.peers)(), options))
         .collect();
     // Reaps the children, so that their CPU time is counted as ours.
     drop(cast);
-    let marks = marks::judge(&tables);
+    let marks = (suite.judge)(&tables);
     let run = report::Run {
         rounds: options.rounds,
         quick: options.quick,
@@ -99,59 +126,71 @@ fn main() -> ExitCode {
     println!("{}", report::marks(&marks));
     println!("{}", report::run(&run));
     if let Some(folder) = &options.write {
-        if let Err(message) = report::write(folder, &tables, &marks, &run) {
-            eprintln!("selvedge-benches: {message}");
-            return ExitCode::FAILURE;
-        }
+        report::write(folder, suite, &tables, &marks, &run)?;
     }
-    if tables.iter().any(Table::has_failures) {
-        eprintln!("selvedge-benches: some rows failed, see above");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    Ok(!tables.iter().any(Table::has_failures))
 }
 
 fn list() {
-    println!("scenarios:");
-    for scenario in SCENARIOS {
-        println!(
-            "  {:<14} {} ({})",
-            scenario.id, scenario.title, scenario.unit
-        );
+    for suite in SUITES {
+        println!("{}:", suite.id);
+        for scenario in suite.scenarios {
+            println!(
+                "  {:<20} {} ({})",
+                scenario.id, scenario.title, scenario.unit
+            );
+        }
+        println!("  peers: {}", (suite.peers)().join(" "));
     }
-    println!("peers:\n  {}", list::ids().join(" "));
 }
 
 fn valid(options: &Options) -> Result<(), String> {
+    for id in &options.suites {
+        if !SUITES.iter().any(|suite| suite.id == id) {
+            return Err(format!("no suite is called {id:?}; --list names them"));
+        }
+    }
+    let asked: Vec<&Suite> = SUITES
+        .iter()
+        .filter(|s| options.suites.is_empty() || options.suites.iter().any(|id| id == s.id))
+        .collect();
     for only in &options.only {
-        if !SCENARIOS.iter().any(|s| s.id.starts_with(only.as_str())) {
+        let mut scenarios = asked.iter().flat_map(|suite| suite.scenarios);
+        if !scenarios.any(|s| s.id.starts_with(only.as_str())) {
             return Err(format!(
                 "no scenario begins with {only:?}; --list names them"
             ));
         }
     }
     for peer in &options.peers {
-        if !list::ids().contains(&peer.as_str()) {
+        if !asked.iter().any(|s| (s.peers)().contains(&peer.as_str())) {
             return Err(format!("no peer is called {peer:?}; --list names them"));
         }
     }
-    options
-        .write
-        .as_deref()
-        .map_or(Ok(()), report::check_target)
+    match &options.write {
+        Some(folder) => options
+            .suites()
+            .try_for_each(|suite| report::check_target(folder, suite)),
+        None => Ok(()),
+    }
 }
 
-fn measure(scenario: &'static Scenario, entrants: Vec<Entrant>, options: &Options) -> Table {
+fn measure(
+    scenario: &'static Scenario,
+    entrants: Vec<Entrant>,
+    peers: Vec<&str>,
+    options: &Options,
+) -> Table {
     let wanted = |id: &str| {
         options.peers.is_empty()
             || id == scenario.reference
-            || !list::ids().contains(&id)
+            || !peers.contains(&id)
             || options.peers.iter().any(|p| p == id)
     };
     let mut entrants: Vec<Entrant> = entrants.into_iter().filter(|e| wanted(&e.id)).collect();
     let mut rows: Vec<Row> = entrants.iter().map(Row::new).collect();
     let bar = ProgressBar::new(u64::from(options.rounds + 1) * entrants.len() as u64);
-    let style = ProgressStyle::with_template("{prefix:<14} {bar:30} {pos}/{len} {elapsed} {msg}");
+    let style = ProgressStyle::with_template("{prefix:<20} {bar:30} {pos}/{len} {elapsed} {msg}");
     bar.set_style(style.expect("a valid template"));
     bar.set_prefix(scenario.id);
     for round in 0..=options.rounds as usize {

@@ -27,7 +27,7 @@ const INK: RGBColor = RGBColor(0x1F, 0x29, 0x33);
 const PALE: RGBColor = RGBColor(0x6B, 0x76, 0x83);
 const GRID: RGBColor = RGBColor(0xE3, 0xE7, 0xEC);
 
-pub fn draw(path: &Path, tables: &[Table]) -> Result<(), Box<dyn Error>> {
+pub fn draw(path: &Path, headline: &str, tables: &[Table]) -> Result<(), Box<dyn Error>> {
     let tables: Vec<&Table> = tables.iter().filter(|t| !t.ranking().is_empty()).collect();
     // Two columns, each panel to the shorter one, so that the page has no holes.
     let mut columns = [(Vec::new(), 0), (Vec::new(), 0)];
@@ -41,11 +41,7 @@ pub fn draw(path: &Path, tables: &[Table]) -> Result<(), Box<dyn Error>> {
     let height = top + columns[0].1.max(columns[1].1) + MARGIN;
     let root = SVGBackend::new(path, (WIDTH, height as u32)).into_drawing_area();
     root.fill(&WHITE)?;
-    root.draw(&Text::new(
-        "Selvedge side by side with other thread pools",
-        (MARGIN, 22),
-        font(22, INK, true),
-    ))?;
+    root.draw(&Text::new(headline, (MARGIN, 22), font(22, INK, true)))?;
     root.draw(&Text::new(
         "median of the rounds, best first; shorter is better; logarithmic scales; the whisker runs from the fastest round to the upper quartile",
         (MARGIN, 52),

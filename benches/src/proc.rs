@@ -61,6 +61,22 @@ pub fn on_one_cpu<T>(f: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Keeps the calling thread on one of the CPUs that it may use, counted round.
+pub fn stay_on_cpu(number: usize) {
+    // SAFETY: as in `on_one_cpu`.
+    unsafe {
+        let size = std::mem::size_of::<libc::cpu_set_t>();
+        let mut all: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size, &mut all);
+        let allowed: Vec<usize> = (0..libc::CPU_SETSIZE as usize)
+            .filter(|cpu| libc::CPU_ISSET(*cpu, &all))
+            .collect();
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(allowed[number % allowed.len()], &mut one);
+        libc::sched_setaffinity(0, size, &one);
+    }
+}
+
 /// Proportional set size of this process, in KiB.
 pub fn pss_kib() -> Option<f64> {
     let text = fs::read_to_string("/proc/self/smaps_rollup").ok()?;

@@ -1,4 +1,4 @@
-//! The results as text: on the terminal while the run goes on, and as Markdown between two marks of docs/benchmarks.md.
+//! The results as text: on the terminal while the run goes on, and as Markdown in the suite's section of docs/benchmarks.md.
 
 use crate::entrants::Entrant;
 use crate::marks::Mark;
@@ -6,14 +6,13 @@ use crate::peers::selvedge;
 use crate::proc::{self, Disturbance};
 use crate::scenarios::{Sample, Scenario};
 use crate::stats::{paired_ratio, summary, Summary};
+use crate::suites::Suite;
 use crate::{attach, plot};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- results: written by `make bench`, do not edit below -->";
 const PAGE: &str = "benchmarks.md";
-const END: &str = "<!-- end of results -->";
 
 pub struct Row {
     pub id: String,
@@ -278,37 +277,51 @@ fn markdown(tables: &[Table], marks: &[Mark], run: &Run) -> String {
     text
 }
 
-/// The text around the results, before and after them.
-fn frame(folder: &Path) -> Result<(String, String), String> {
+/// Between these two lines of the page a suite's results go.
+fn fences(suite: &Suite) -> (String, String) {
+    let id = suite.id;
+    (
+        format!("<!-- results of the suite {id}: written by `make bench`, do not edit below -->"),
+        format!("<!-- end of the suite {id} -->"),
+    )
+}
+
+/// The text around the results, before and after them, with the fences.
+fn frame(folder: &Path, suite: &Suite) -> Result<(String, String), String> {
     let path = folder.join(PAGE);
     let old = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    match (old.find(BEGIN), old.find(END)) {
-        (Some(begin), Some(end)) if begin < end => {
-            Ok((old[..begin].to_string(), old[end..].to_string()))
+    let (begin, end) = fences(suite);
+    match (old.find(&begin), old.find(&end)) {
+        (Some(at), Some(end)) if at < end => {
+            Ok((old[..at + begin.len()].to_string(), old[end..].to_string()))
         }
         _ => Err(format!(
-            "{} lacks the lines {BEGIN:?} and {END:?}, between which the results go",
+            "{} lacks the lines {begin:?} and {end:?}, between which the results go",
             path.display()
         )),
     }
 }
 
 /// Tells before a long run whether [`write`] could put its results there.
-pub fn check_target(folder: &Path) -> Result<(), String> {
-    frame(folder).map(drop)
+pub fn check_target(folder: &Path, suite: &Suite) -> Result<(), String> {
+    frame(folder, suite).map(drop)
 }
 
-/// Puts the tables into the page between the two marks, and draws the plot beside it.
-pub fn write(folder: &Path, tables: &[Table], marks: &[Mark], run: &Run) -> Result<(), String> {
-    let (before, after) = frame(folder)?;
-    let new = format!(
-        "{before}{BEGIN}\n\n{}\n{after}",
-        markdown(tables, marks, run)
-    );
+/// Puts the tables into the suite's section of the page, and draws its picture beside it.
+pub fn write(
+    folder: &Path,
+    suite: &Suite,
+    tables: &[Table],
+    marks: &[Mark],
+    run: &Run,
+) -> Result<(), String> {
+    let (before, after) = frame(folder, suite)?;
+    let new = format!("{before}\n\n{}\n{after}", markdown(tables, marks, run));
     let page = folder.join(PAGE);
     fs::write(&page, new).map_err(|e| format!("{}: {e}", page.display()))?;
-    let picture = folder.join("benchmarks.svg");
-    plot::draw(&picture, tables).map_err(|e| format!("{}: {e}", picture.display()))?;
+    let picture = folder.join(suite.picture);
+    plot::draw(&picture, suite.headline, tables)
+        .map_err(|e| format!("{}: {e}", picture.display()))?;
     println!("wrote {} and {}", page.display(), picture.display());
     Ok(())
 }

@@ -18,7 +18,7 @@ pub struct Scenario {
     pub reference: &'static str,
 }
 
-const fn scenario(
+pub const fn scenario(
     id: &'static str,
     title: &'static str,
     unit: &'static str,

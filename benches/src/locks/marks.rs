@@ -1,0 +1,64 @@
+//! The marks of the locks, each the median of the rounds' own ratios.
+
+use crate::marks::Mark;
+use crate::report::Table;
+use crate::stats::paired_ratio;
+
+pub fn judge(tables: &[Table]) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    for table in tables {
+        let id = table.scenario.id;
+        if id == "lock-pair" {
+            marks.extend(at_most(table, "selvedge", "parking_lot", 1.3));
+            marks.extend(at_most(table, "selvedge", "pthread-robust", 0.5));
+        } else if id.starts_with("lock-threads-") || id.starts_with("lock-outside-") {
+            // Eventually fair as Selvedge's lock is, and the current release, which is not fair at all.
+            marks.extend(at_most(table, "selvedge", "parking_lot-eventual", 1.2));
+            marks.extend(at_most(table, "selvedge", "parking_lot", 1.2));
+            marks.extend(at_most(table, "selvedge-strict", "parking_lot-fair", 1.0));
+        } else if id == "lock-owner-death" {
+            marks.extend(at_most(table, "selvedge", "pthread-robust", 1.0));
+            marks.extend(at_most(table, "selvedge-robust", "pthread-robust", 1.0));
+        }
+    }
+    for id in ["selvedge", "selvedge-shuffled", "selvedge-close"] {
+        marks.extend(linear(tables, id));
+    }
+    marks
+}
+
+fn at_most(table: &Table, own: &str, peer: &str, limit: f64) -> Option<Mark> {
+    let (own, peer) = (table.row(own)?, table.row(peer)?);
+    let ratio = paired_ratio(&own.values(), &peer.values())?;
+    let (fast, slow) = (own.summary()?.median, peer.summary()?.median);
+    Some(Mark {
+        what: format!(
+            "{}: {} at most {limit} × {}",
+            table.scenario.title,
+            own.plain_label(),
+            peer.plain_label()
+        ),
+        seen: format!(
+            "{ratio:.2} × ({fast:.2} against {slow:.2} {})",
+            table.scenario.unit
+        ),
+        passed: ratio <= limit,
+    })
+}
+
+/// Ten times as many waiters. Were the time quadratic, each would cost ten times as much; twice leaves room for the caches that
+/// ten times the memory no longer fits.
+fn linear(tables: &[Table], id: &str) -> Option<Mark> {
+    let row = |scenario: &str| tables.iter().find(|t| t.scenario.id == scenario)?.row(id);
+    let (few, many) = (row("lock-cancel-1000")?, row("lock-cancel-10000")?);
+    let (each_of_few, each_of_many) = (few.summary()?.median, many.summary()?.median);
+    let ratio = each_of_many / each_of_few;
+    Some(Mark {
+        what: format!(
+            "{} cancelled waiters: each of 10,000 costs at most 2 × each of 1,000",
+            few.plain_label()
+        ),
+        seen: format!("{each_of_many:.0} ns against {each_of_few:.0} ns: {ratio:.2} ×"),
+        passed: ratio <= 2.0,
+    })
+}
