@@ -147,11 +147,13 @@ static struct {
   selv_task tasks[3];
   selv_status seen[2];
   exit_probe ended;
+  int exited; /* the second task has */
 } between;
 
 static void between_begin(void *object, void (*then)(op_probe *, const selv_completed *)) {
   const waitable *k = between.kind;
   int i;
+  between.exited = 0;
   for (i = 0; i < 3; i++) between.tasks[i] = task_named("between");
   waits_end_submit(k, &between.first, object, between.tasks[0]);
   waits_end_submit(k, &between.second, object, between.tasks[1]);
@@ -168,8 +170,7 @@ static void between_finish(void *object, int second_got, int third_got) {
   if (second_got) waits_end_settle(k, object, between.tasks[1]);
   if (third_got) waits_end_settle(k, object, between.tasks[2]);
   for (i = 0; i < 3; i++)
-    if (i != 1 || between.ended.items == 0) CHECK_OK(selv_task_exit(between.tasks[i], NULL));
-  memset(&between.ended, 0, sizeof between.ended);
+    if (i != 1 || !between.exited) CHECK_OK(selv_task_exit(between.tasks[i], NULL));
   waits_end_done(k, object);
 }
 
@@ -219,20 +220,23 @@ static void between_exit(op_probe *p, const selv_completed *c) {
   if (between.kind->then) between.kind->then(p, c);
   between.kind->give(p->object);
   between.ended = task_ends(between.tasks[1]);
+  between.exited = 1;
 }
 
 static void a_grant_passes_on_when_its_task_ends(const waitable *k) {
   void *object = k->make();
   between.kind = k;
   between_begin(object, between_exit);
-  CHECK_EQ_U64(between.ended.items, 1);
+  CHECK_WAIT(&between.second.called, 1);
+  CHECK_EQ_U64(check_tally_get(&between.second.called), 1);
   if (k->passes_on) {
     char wanted[64];
+    CHECK_EQ_U64(between.ended.items, 1);
     CHECK_EQ_U64(between.ended.report.grants_passed_on, 1);
     snprintf(wanted, sizeof wanted, "grant of %s; ", k->name);
     CHECK_STR(between.ended.text, wanted);
+    OP_GOT(&between.second, 1, SELV_E_CANCELLED);
   }
-  OP_GOT(&between.second, 1, SELV_E_CANCELLED);
   if (k->passes_on || k->gives_all)
     OP_GOT(&between.third, 1, SELV_OK);
   else
