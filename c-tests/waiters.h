@@ -19,6 +19,15 @@
     }                                                                                                           \
   } while (0)
 
+/* As CHECK_LAST_ERROR_HAS, for details that spell out a whole ring. */
+static inline void check_long_error_has(const char *file, int line, const char *part) {
+  char detail[8192];
+  detail[0] = '\0';
+  selv_last_error(detail, sizeof detail);
+  if (strstr(detail, part) == NULL) check_fail(file, line, "selv_last_error is \"%s\": it does not mention \"%s\"", detail, part);
+}
+#define CHECK_RING_HAS(part) check_long_error_has(__FILE__, __LINE__, (part))
+
 /* ---- tasks and objects ---- */
 
 static inline selv_task task_named(const char *name) {
