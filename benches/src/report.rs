@@ -243,13 +243,13 @@ fn markdown(tables: &[Table], marks: &[Mark], run: &Run) -> String {
     if run.quick {
         text.push_str("\n**Small sizes (`--quick`): only good for trying the harness out.**\n");
     }
-    text.push_str("\n### Marks\n\n| mark | seen | |\n|---|---|---|\n");
+    text.push_str("\n#### Marks\n\n| mark | seen | |\n|---|---|---|\n");
     for mark in marks {
         let verdict = if mark.passed { "pass" } else { "**lose**" };
         writeln!(text, "| {} | {} | {verdict} |", mark.what, mark.seen).unwrap();
     }
     for table in tables {
-        write!(text, "\n### {}\n\n", table.scenario.title).unwrap();
+        write!(text, "\n#### {}\n\n", table.scenario.title).unwrap();
         let head = table.head();
         writeln!(
             text,

@@ -3,7 +3,7 @@
 
 use super::MESSAGE;
 use crate::peers::selvedge::check;
-use crate::selv;
+use crate::{proc, selv};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::mem::size_of;
@@ -35,6 +35,7 @@ pub fn stream<C: Channel>(senders: u32, capacity: Option<usize>, count: u32) -> 
         let starts: Vec<_> = (0..senders)
             .map(|sender| {
                 scope.spawn(move || {
+                    proc::stay_on_cpu(sender as usize);
                     let seat = C::seat();
                     let mut message = [0; MESSAGE];
                     message[8] = sender as u8;
@@ -49,6 +50,7 @@ pub fn stream<C: Channel>(senders: u32, capacity: Option<usize>, count: u32) -> 
             })
             .collect();
         let receiver = scope.spawn(move || {
+            proc::stay_on_cpu(1);
             let seat = C::seat();
             let mut next = vec![0u64; senders as usize];
             barrier.wait();

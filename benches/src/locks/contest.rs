@@ -1,5 +1,6 @@
 //! What is measured of anything that is acquired and released: alone, by several threads at once, and going to and fro between
-//! two. Every loop also checks that the lock locks.
+//! two. Every loop also checks that the lock locks. Threads that meet at a lock stay on one CPU each, taken in turn: left to
+//! itself the kernel tends to gather a lock's sleepers on the CPU of the one that wakes them, where nobody contends any more.
 
 use super::lock::Lock;
 use crate::proc;
@@ -83,8 +84,14 @@ impl<L: Lock, F: Fn() -> L> Contest for F {
         // Whole turns of the ring, two hand-offs a step.
         let steps = (count / 6).max(1) * 3;
         let last = thread::scope(|scope| {
-            scope.spawn(|| second(&locks, &barrier, steps));
-            let first = scope.spawn(|| first(&locks, &barrier, steps));
+            scope.spawn(|| {
+                proc::stay_on_cpu(1);
+                second(&locks, &barrier, steps);
+            });
+            let first = scope.spawn(|| {
+                proc::stay_on_cpu(0);
+                first(&locks, &barrier, steps)
+            });
             first.join().expect("the first thread failed")
         });
         last * count / (2 * steps)

@@ -3,7 +3,7 @@
 
 use super::lock::{Lock, Pthread, Selvedge};
 use crate::peers::selvedge::check;
-use crate::selv;
+use crate::{proc, selv};
 use std::fs;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc;
@@ -122,6 +122,7 @@ fn death<L: Mortal>(lock: &L) -> Result<Duration, String> {
     let (end, may_end) = mpsc::channel();
     thread::scope(|scope| {
         let owner = scope.spawn(move || {
+            proc::stay_on_cpu(0);
             let task = lock.owner();
             lock.acquire(task);
             held.send(()).expect("the waiter waits for this");
@@ -131,6 +132,7 @@ fn death<L: Mortal>(lock: &L) -> Result<Duration, String> {
             start
         });
         let waiter = scope.spawn(move || {
+            proc::stay_on_cpu(1);
             let task = lock.seat();
             is_held.recv().expect("the owner sends it");
             // SAFETY: no arguments, no failure.

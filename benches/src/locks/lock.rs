@@ -261,8 +261,10 @@ impl Face for Std {
     }
     fn lock(&self) {
         let guard = self.mutex.lock().expect("nobody panics in it");
-        // SAFETY: whoever holds the lock has the cell for itself, and the guard ends, in `unlock`, before the lock does.
-        unsafe { *self.guard.get() = std::mem::transmute::<MutexGuard<'_, ()>, _>(guard) };
+        // SAFETY: the guard ends, in `unlock`, before the lock does.
+        let guard: MutexGuard<'static, ()> = unsafe { std::mem::transmute(guard) };
+        // SAFETY: whoever holds the lock has the cell for itself.
+        unsafe { *self.guard.get() = MaybeUninit::new(guard) };
     }
     unsafe fn unlock(&self) {
         drop((*self.guard.get()).assume_init_read());

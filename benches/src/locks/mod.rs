@@ -185,7 +185,9 @@ pub const PEERS: &[&str] = &[
     "trio",
     "trio-nowait",
     "tokio",
+    "tokio-shuffled",
     "async",
+    "async-shuffled",
     "crossbeam",
 ];
 
