@@ -60,5 +60,6 @@ fn polished(text: &str) -> String {
         .join("\n")
         .replace(" fn_;", " fn;")
         .replace(" fn_,", " fn,")
+        .replace(" *loop_;", " *loop;")
         + "\n"
 }

@@ -210,9 +210,95 @@
 #define SELV_HOOK_HOLDS_GIL 32
 
 /**
+ * As a task argument: the calling thread's current task.
+ */
+#define SELV_TASK_CURRENT 18446744073709551615ull
+
+/**
+ * Of a task's report: it held this lock, which is broken now.
+ */
+#define SELV_REPORT_LOCK_BROKEN 1
+
+/**
+ * Of a task's report: it held this SELV_LOCK_ROBUST lock, whose next owner is told SELV_OWNER_DIED.
+ */
+#define SELV_REPORT_LOCK_HANDED_ON 2
+
+/**
+ * Of a task's report: it waited for this, and the wait was cancelled.
+ */
+#define SELV_REPORT_WAIT_CANCELLED 3
+
+/**
+ * Of a task's report: an operation was granted this, and its callback had not begun; the grant went to the next.
+ */
+#define SELV_REPORT_GRANT_PASSED_ON 4
+
+/**
+ * Of a task's report: it had a token of this limiter, which was returned.
+ */
+#define SELV_REPORT_TOKEN_RETURNED 5
+
+/**
+ * Of a task's report: it was a breaker of this parking lot, which is broken now.
+ */
+#define SELV_REPORT_LOT_BROKEN 6
+
+/**
+ * Of a lock: it is handed to those in line strictly in order. Slower: each hand-over wakes a thread.
+ */
+#define SELV_LOCK_STRICT_FIFO 1
+
+/**
+ * Of a lock: its owner may acquire it again, and releases it as often.
+ */
+#define SELV_LOCK_RECURSIVE 2
+
+/**
+ * Of a lock: when its owner exits, the next one gets it with SELV_OWNER_DIED, as with POSIX's robust mutexes.
+ */
+#define SELV_LOCK_ROBUST 4
+
+/**
+ * Of a lock: waits with a timeout count for deadlock, too.
+ */
+#define SELV_LOCK_TIMED_EDGES 8
+
+/**
+ * Of an event: it can be cleared.
+ */
+#define SELV_EVENT_RESETTABLE 1
+
+/**
+ * Of a channel: it has no buffer, and a send waits for its receiver.
+ */
+#define SELV_CHANNEL_RENDEZVOUS 1
+
+/**
+ * Of `selv_wait_graph`: lines for people; objects that are neither held, waited for nor broken are only counted.
+ */
+#define SELV_GRAPH_TEXT 0
+
+/**
+ * Of `selv_wait_graph`: one JSON object with `tasks` and `objects`, all of them.
+ */
+#define SELV_GRAPH_JSON 1
+
+/**
+ * Of `selv_wait_graph`: a digraph for Graphviz; an edge goes from who waits to what, and from what is held to who holds it.
+ */
+#define SELV_GRAPH_DOT 2
+
+/**
  * A thread cache. Shared: `selv_cache_retain` and `selv_cache_release`.
  */
 typedef struct selv_cache selv_cache;
+
+typedef struct selv_channel selv_channel;
+
+typedef struct selv_condition selv_condition;
+
+typedef struct selv_event selv_event;
 
 /**
  * A registered hook set. Shared: `selv_hook_retain` and `selv_hook_release`.
@@ -220,9 +306,22 @@ typedef struct selv_cache selv_cache;
 typedef struct selv_hook selv_hook;
 
 /**
+ * An event loop of the host. None can be made yet: where one is asked for, pass NULL.
+ */
+typedef struct selv_host_loop selv_host_loop;
+
+/**
  * A handle to a submitted job: freed with `selv_job_release`, which does not touch the job itself.
  */
 typedef struct selv_job selv_job;
+
+typedef struct selv_limiter selv_limiter;
+
+typedef struct selv_lock selv_lock;
+
+typedef struct selv_parking_lot selv_parking_lot;
+
+typedef struct selv_semaphore selv_semaphore;
 
 /**
  * A thread as callbacks see it: a worker of a cache, or a host's own thread that has entered one. Valid as long as the thread is on
@@ -534,6 +633,601 @@ typedef struct selv_hook_stats {
    */
   uint64_t lost;
 } selv_hook_stats;
+
+/**
+ * A task: whatever the host says owns things: a thread, a coroutine, a greenlet, a request. A number, never used again; 0 is none.
+ *
+ * Every thread has a task of its own, and every job one that exits when the job ends; both are made when they are first asked for.
+ * Others are made with `selv_task_new`. The host makes one task's calls one after the other, and `selv_task_exit` last.
+ *
+ * As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives
+ * SELV_E_INVAL; a task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or
+ * last entered by the thread that forked live on in the child, as that thread does.
+ */
+typedef uint64_t selv_task;
+
+/**
+ * Told one item of a task's report: `what` is one of SELV_REPORT_*, `name` the object's, "" if it has none, valid during the call. Must
+ * not throw or longjmp.
+ */
+typedef void (*selv_report_fn)(void *arg, uint32_t what, const char *name);
+
+/**
+ * What a task had in hand when it exited. Start from SELV_TASK_REPORT_INIT, and set `each` if the names matter.
+ */
+typedef struct selv_task_report {
+  /**
+   * sizeof(selv_task_report)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * In: called for each item, on the calling thread, when the exit is done. NULL: only the counts are wanted.
+   */
+  selv_report_fn each;
+  /**
+   * In: given to `each`.
+   */
+  void *arg;
+  /**
+   * Locks that are broken now.
+   */
+  uint64_t locks_broken;
+  /**
+   * SELV_LOCK_ROBUST locks that the next owner gets with SELV_OWNER_DIED.
+   */
+  uint64_t locks_handed_on;
+  /**
+   * Waits and operations that were cancelled.
+   */
+  uint64_t waits_cancelled;
+  /**
+   * Grants to operations whose callback had not begun, which went to the next.
+   */
+  uint64_t grants_passed_on;
+  /**
+   * Tokens that went back to their limiters.
+   */
+  uint64_t tokens_returned;
+  /**
+   * Parking lots that are broken now.
+   */
+  uint64_t lots_broken;
+} selv_task_report;
+
+/**
+ * An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
+ *
+ * A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback, and
+ * `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is written before a
+ * callback can run.
+ */
+typedef uint64_t selv_op;
+
+/**
+ * Options of `selv_lock_new`. Start from SELV_LOCK_OPTIONS_INIT.
+ */
+typedef struct selv_lock_options {
+  /**
+   * sizeof(selv_lock_options)
+   */
+  uint32_t struct_size;
+  /**
+   * SELV_LOCK_STRICT_FIFO, _RECURSIVE, _ROBUST, _TIMED_EDGES, or 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the lock is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+} selv_lock_options;
+
+/**
+ * What has happened to a lock so far, and how it stands.
+ */
+typedef struct selv_lock_stats {
+  /**
+   * sizeof(selv_lock_stats); set it before the call, as SELV_LOCK_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * The selv_task that holds it, or 0.
+   */
+  uint64_t owner;
+  /**
+   * How often its owner has acquired it; 0: it is free.
+   */
+  uint64_t depth;
+  /**
+   * Threads and operations in line for it now.
+   */
+  uint64_t waiting;
+  /**
+   * How often anybody has had to wait, for it or for a condition of it.
+   */
+  uint64_t waits;
+  /**
+   * Times it was handed to the first in line, instead of left to the fastest.
+   */
+  uint64_t handed_over;
+  /**
+   * Waits for it that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Waits for it that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+  /**
+   * Waits that were refused with SELV_E_DEADLOCK.
+   */
+  uint64_t deadlocks;
+  /**
+   * Times that its owner exited while holding it.
+   */
+  uint64_t breaks;
+  /**
+   * 1 if it is broken, or not recoverable.
+   */
+  uint64_t broken;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_lock_stats;
+
+/**
+ * What the callback of an operation is told. Valid during the callback.
+ */
+typedef struct selv_completed {
+  /**
+   * sizeof(selv_completed)
+   */
+  uint32_t struct_size;
+  /**
+   * SELV_OK or SELV_OWNER_DIED: what was asked for is the task's now. Else an error: see the function that began the operation;
+   * `selv_last_error` tells why.
+   */
+  selv_status status;
+  /**
+   * Grows by one with each waiter of the same object that is completed, blocking or not: the order of grants can be rebuilt from it.
+   */
+  uint64_t ticket;
+  /**
+   * The operation's number, which means nothing any more.
+   */
+  uint64_t op;
+  /**
+   * Of a condition: 1 if the task holds the lock.
+   */
+  int32_t holds_lock;
+  /**
+   * Of a channel: the bytes received, the callback's to free with `selv_bytes_free`; else NULL.
+   */
+  void *data;
+  /**
+   * How many bytes `data` has.
+   */
+  size_t len;
+} selv_completed;
+
+/**
+ * Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit), with no lock of
+ * the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them completes is called when
+ * it has returned. On a thread that is just ending, and where nobody else's call could run it, a worker of the default cache runs it. It may
+ * call any function; while it blocks, the callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
+ */
+typedef void (*selv_complete_fn)(void *arg, const struct selv_completed *c);
+
+/**
+ * Whom to tell of an operation's end.
+ */
+typedef struct selv_completion {
+  /**
+   * Required.
+   */
+  selv_complete_fn fn;
+  /**
+   * Given to `fn`.
+   */
+  void *arg;
+  /**
+   * NULL: on the completing thread. Anything else is SELV_E_UNSUPPORTED in this version.
+   */
+  struct selv_host_loop *loop;
+} selv_completion;
+
+/**
+ * Options of `selv_condition_new`. Start from SELV_CONDITION_OPTIONS_INIT.
+ */
+typedef struct selv_condition_options {
+  /**
+   * sizeof(selv_condition_options)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the condition is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+  /**
+   * The lock that protects what is waited for. Required; it lives at least as long as the condition.
+   */
+  struct selv_lock *lock;
+} selv_condition_options;
+
+/**
+ * What has happened to a condition so far, and how it stands.
+ */
+typedef struct selv_condition_stats {
+  /**
+   * sizeof(selv_condition_stats); set it before the call, as SELV_CONDITION_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Threads and operations that wait to be notified now.
+   */
+  uint64_t waiting;
+  /**
+   * Waits so far.
+   */
+  uint64_t waits;
+  /**
+   * Waiters that were notified.
+   */
+  uint64_t notified;
+  /**
+   * Waits that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Waits that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+} selv_condition_stats;
+
+/**
+ * Options of `selv_semaphore_new`. Start from SELV_SEMAPHORE_OPTIONS_INIT.
+ */
+typedef struct selv_semaphore_options {
+  /**
+   * sizeof(selv_semaphore_options)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the semaphore is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+  /**
+   * Permits that are free at first.
+   */
+  uint64_t initial;
+  /**
+   * Permits that can be free at most, up to 2^62 - 1; 0: so many.
+   */
+  uint64_t max;
+} selv_semaphore_options;
+
+/**
+ * What has happened to a semaphore so far, and how it stands.
+ */
+typedef struct selv_semaphore_stats {
+  /**
+   * sizeof(selv_semaphore_stats); set it before the call, as SELV_SEMAPHORE_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Permits that are free now.
+   */
+  uint64_t permits;
+  /**
+   * Permits that can be free.
+   */
+  uint64_t max;
+  /**
+   * Threads and operations in line now.
+   */
+  uint64_t waiting;
+  /**
+   * Waits so far.
+   */
+  uint64_t waits;
+  /**
+   * Waits that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Waits that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_semaphore_stats;
+
+/**
+ * Options of `selv_limiter_new`. Start from SELV_LIMITER_OPTIONS_INIT.
+ */
+typedef struct selv_limiter_options {
+  /**
+   * sizeof(selv_limiter_options)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the limiter is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+  /**
+   * How many tokens there are. Required: at least 1.
+   */
+  uint64_t total;
+} selv_limiter_options;
+
+/**
+ * What has happened to a limiter so far, and how it stands.
+ */
+typedef struct selv_limiter_stats {
+  /**
+   * sizeof(selv_limiter_stats); set it before the call, as SELV_LIMITER_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * How many tokens there are.
+   */
+  uint64_t total;
+  /**
+   * Tokens that are out; can be above `total` after that was lowered.
+   */
+  uint64_t borrowed;
+  /**
+   * Threads and operations in line now.
+   */
+  uint64_t waiting;
+  /**
+   * Waits so far.
+   */
+  uint64_t waits;
+  /**
+   * Waits that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Waits that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_limiter_stats;
+
+/**
+ * Options of `selv_event_new`. Start from SELV_EVENT_OPTIONS_INIT.
+ */
+typedef struct selv_event_options {
+  /**
+   * sizeof(selv_event_options)
+   */
+  uint32_t struct_size;
+  /**
+   * SELV_EVENT_RESETTABLE, or 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the event is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+} selv_event_options;
+
+/**
+ * What has happened to an event so far, and how it stands.
+ */
+typedef struct selv_event_stats {
+  /**
+   * sizeof(selv_event_stats); set it before the call, as SELV_EVENT_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * 1 if it is set.
+   */
+  uint64_t is_set;
+  /**
+   * Threads and operations that wait now.
+   */
+  uint64_t waiting;
+  /**
+   * Waits so far.
+   */
+  uint64_t waits;
+  /**
+   * Waits that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Waits that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_event_stats;
+
+/**
+ * Options of `selv_parking_lot_new`. Start from SELV_PARKING_LOT_OPTIONS_INIT.
+ */
+typedef struct selv_parking_lot_options {
+  /**
+   * sizeof(selv_parking_lot_options)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the parking lot is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+} selv_parking_lot_options;
+
+/**
+ * What has happened to a parking lot so far, and how it stands.
+ */
+typedef struct selv_parking_lot_stats {
+  /**
+   * sizeof(selv_parking_lot_stats); set it before the call, as SELV_PARKING_LOT_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Threads and operations that are parked now.
+   */
+  uint64_t waiting;
+  /**
+   * Parks so far.
+   */
+  uint64_t waits;
+  /**
+   * Waiters that were unparked.
+   */
+  uint64_t unparked;
+  /**
+   * Parks that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Parks that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+  /**
+   * Tasks whose exit would break it.
+   */
+  uint64_t breakers;
+  /**
+   * 1 if it is broken.
+   */
+  uint64_t broken;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_parking_lot_stats;
+
+/**
+ * Options of `selv_channel_new`. Start from SELV_CHANNEL_OPTIONS_INIT.
+ */
+typedef struct selv_channel_options {
+  /**
+   * sizeof(selv_channel_options)
+   */
+  uint32_t struct_size;
+  /**
+   * SELV_CHANNEL_RENDEZVOUS, or 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the channel is called in messages and in the wait graph. NULL: it has a number there.
+   */
+  const char *name;
+  /**
+   * How many items it holds before a send waits; 0: any number.
+   */
+  uint64_t capacity;
+} selv_channel_options;
+
+/**
+ * What has happened to a channel so far, and how it stands.
+ */
+typedef struct selv_channel_stats {
+  /**
+   * sizeof(selv_channel_stats); set it before the call, as SELV_CHANNEL_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Items that were sent and not received.
+   */
+  uint64_t queued;
+  /**
+   * How many it holds; 0: any number, or none (SELV_CHANNEL_RENDEZVOUS).
+   */
+  uint64_t capacity;
+  /**
+   * Threads and operations that wait to send now.
+   */
+  uint64_t senders_waiting;
+  /**
+   * Threads and operations that wait to receive now.
+   */
+  uint64_t receivers_waiting;
+  /**
+   * Items sent so far.
+   */
+  uint64_t sent;
+  /**
+   * Items received so far.
+   */
+  uint64_t received;
+  /**
+   * Waits that ended with SELV_E_TIMEDOUT.
+   */
+  uint64_t timeouts;
+  /**
+   * Waits that were cancelled or abandoned, or whose task exited.
+   */
+  uint64_t cancelled;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_channel_stats;
+
+/**
+ * Writes `len` bytes of UTF-8 (with no NUL) somewhere. Anything but 0 ends the writing, and is returned to the caller. Must not throw or longjmp.
+ */
+typedef int32_t (*selv_write_fn)(void *arg, const char *data, size_t len);
 
 #ifdef __cplusplus
 extern "C" {
@@ -955,6 +1649,983 @@ selv_status selv_trace_start(const char *path);
  */
 selv_status selv_trace_stop(void);
 
+/**
+ * Makes a task. `name` (UTF-8, its first 47 bytes are kept) is what messages and the wait graph call it; NULL: its number.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`name` is not UTF-8); SELV_E_NOMEM (there are 16,777,152 of them).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `name` may be NULL, `out` must not be.
+ */
+selv_status selv_task_new(const char *name,
+                          selv_task *out);
+
+/**
+ * Ends a task. What it waits for is cancelled; what an operation of it was granted, and its callback has not begun, goes to the next; the
+ * locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned; the parking lots that it is a breaker of
+ * break. With nothing in hand it costs a few nanoseconds.
+ *
+ * `out` may be NULL; else it gets the counts, and `out->each` is called for each item.
+ *
+ * Returns SELV_OK; SELV_E_INVAL (0, never a task, a thread's or a job's own task: those exit with their thread or job;
+ * `struct_size`); SELV_E_STALE (it has exited before); SELV_E_FORKED.
+ *
+ * Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from
+ * any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
+ */
+selv_status selv_task_exit(selv_task t,
+                           struct selv_task_report *out);
+
+/**
+ * The task that the calling thread acts for: the one that it entered last; else, inside a job (its `fn`, `before_job` and `after_job`), the job's;
+ * else the thread's own. 0 only in the very end of a thread, or when there is no memory.
+ *
+ * Threads: any; each has its own. Blocks: no. Reentrancy: from any callback. Fork: the forking thread keeps its own. NULL: no pointers.
+ */
+selv_task selv_task_current(void);
+
+/**
+ * Has the task's blocking wait return SELV_E_CANCELLED: for Ctrl-C, or Java's Thread.interrupt. If it is not blocked, its next call that would
+ * block returns so. A wait that is granted at the same moment returns SELV_OK, and the interruption is kept for the next. A
+ * condition's waiter has its lock back first.
+ *
+ * Returns SELV_OK; SELV_E_INVAL; SELV_E_STALE; SELV_E_FORKED.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback, but not from a signal handler. Fork: works in a child for the child's
+ * tasks. NULL: no pointers.
+ */
+selv_status selv_task_interrupt(selv_task t);
+
+/**
+ * Makes `t` the current task of the calling thread, as when a coroutine or greenlet is switched to; 0 goes back to the job's or the thread's
+ * own. `out_previous` (may be NULL) gets what was entered before, 0 for nothing, to be entered again at the switch back. The end of a job leaves
+ * whatever was entered in it.
+ *
+ * Returns SELV_OK; SELV_E_INVAL; SELV_E_STALE; SELV_E_FORKED; then nothing has changed.
+ *
+ * Threads: any; a task is to be current on one at a time. Blocks: no. Reentrancy: from any callback. Fork: the forking thread keeps it.
+ * NULL: `out_previous` may be NULL.
+ */
+selv_status selv_task_enter(selv_task t,
+                            selv_task *out_previous);
+
+/**
+ * Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back first.
+ *
+ * Returns SELV_OK; SELV_E_TOO_LATE (it has been granted, or has ended otherwise: its callback has been or is being called);
+ * SELV_E_INVAL (never an operation).
+ *
+ * Threads: any. Blocks: no; callbacks run here. Reentrancy: from any callback. Fork: the parent's operations do not exist in a child:
+ * SELV_E_TOO_LATE. NULL: no pointers.
+ */
+selv_status selv_op_cancel(selv_op op);
+
+/**
+ * Ends an operation without its callback: when this returns SELV_OK, the callback will never be called, and what was granted meanwhile has
+ * gone to the next in line.
+ *
+ * Returns SELV_OK; SELV_E_TOO_LATE (its callback has begun, or it was ended before); SELV_E_INVAL (never an operation).
+ *
+ * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: as `selv_op_cancel`. NULL: no pointers.
+ */
+selv_status selv_op_abandon(selv_op op);
+
+/**
+ * Makes a lock.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
+ * struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` may be NULL: all defaults; `out`
+ * must not be.
+ */
+selv_status selv_lock_new(const struct selv_lock_options *opts,
+                          struct selv_lock **out);
+
+/**
+ * Ends a lock that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_lock_free(struct selv_lock *l);
+
+/**
+ * Closes a lock: everybody in line for it or for a condition of it gets SELV_E_CLOSED, and so does every later acquire. Its owner
+ * keeps it and may release it.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `l` must not be NULL.
+ */
+selv_status selv_lock_close(struct selv_lock *l);
+
+/**
+ * How a lock stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: no
+ * argument may be NULL.
+ */
+selv_status selv_lock_get_stats(const struct selv_lock *l,
+                                struct selv_lock_stats *out);
+
+/**
+ * Takes the lock if it can be had at once. On a SELV_LOCK_RECURSIVE lock that the task holds, it is held once more.
+ *
+ * Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
+ * `selv_lock_make_consistent`); SELV_E_WOULD_BLOCK (another task holds it); SELV_E_DEADLOCK (the task has it already, and it is not
+ * SELV_LOCK_RECURSIVE); SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both);
+ * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (2^32 -
+ * 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
+ */
+selv_status selv_lock_try_acquire(struct selv_lock *l,
+                                  selv_task task);
+
+/**
+ * Takes the lock, waiting for it for up to `timeout_ns` nanoseconds. A free lock is had with one atomic operation.
+ *
+ * The lock belongs to `task`, not to the thread: another thread may release it for the same task. By default a lock that is released
+ * goes to whoever is fastest, and about every half millisecond of contention to who waits longest; with SELV_LOCK_STRICT_FIFO always
+ * to who waits longest. (The default is the eventual fairness of the parking_lot crate, and WebKit's locks before it.)
+ *
+ * A wait without a timeout that would close a ring of tasks, each of which waits for a lock or an only limiter token that the next
+ * one has, is refused, and the others go on: `selv_last_error` spells the ring. Waits with a timeout are not looked at, unless the
+ * lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at once.
+ *
+ * Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
+ * `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (or it would close a ring);
+ * SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_BROKEN (its owner exited while holding it: see
+ * `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent
+ * process held it at the fork); SELV_E_OVERFLOW (2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+ *
+ * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
+ * works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
+ */
+selv_status selv_lock_acquire(struct selv_lock *l,
+                              selv_task task,
+                              uint64_t timeout_ns);
+
+/**
+ * Takes the lock for `task`, or stands in line for it with no thread. An operation that is first in line is always handed the lock.
+ * Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED or
+ * SELV_E_CANCELLED.
+ *
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
+ * SELV_E_TIMEDOUT; SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
+ * `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_lock_acquire_async(struct selv_lock *l,
+                                    selv_task task,
+                                    const struct selv_completion *completion,
+                                    selv_op *out_op);
+
+/**
+ * Gives the lock back. A SELV_LOCK_ROBUST lock that was acquired with SELV_OWNER_DIED and not made consistent is not recoverable
+ * from then on.
+ *
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the task does not hold it: nothing changes); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
+ * SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: in a child, the
+ * tasks that live on release what they hold. NULL: `l` must not be NULL.
+ */
+selv_status selv_lock_release(struct selv_lock *l,
+                              selv_task task);
+
+/**
+ * The task that holds the lock; 0 if nobody does, or it is broken. It may have changed when this returns, unless it is the caller's own.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: in a child it may be a task of the parent process. NULL: gives 0.
+ */
+selv_task selv_lock_owner(const struct selv_lock *l);
+
+/**
+ * Takes a broken lock for `task` and makes it whole: to be done by who has put right what the lock protects, or is going to. In a
+ * fork child also a lock that a thread of the parent process held.
+ *
+ * Returns SELV_OK (the task holds it); SELV_E_INVAL (it is not broken; a SELV_LOCK_ROBUST lock is acquired instead);
+ * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
+ */
+selv_status selv_lock_repair(struct selv_lock *l,
+                             selv_task task);
+
+/**
+ * Declares what a SELV_LOCK_ROBUST lock protects to be in order again, after it was acquired with SELV_OWNER_DIED. If it is released
+ * without this, it is not recoverable: everybody gets SELV_E_NOT_RECOVERABLE for ever.
+ *
+ * Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_INVAL (it was acquired in order); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED
+ * (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
+ */
+selv_status selv_lock_make_consistent(struct selv_lock *l,
+                                      selv_task task);
+
+/**
+ * Makes a condition.
+ *
+ * Returns SELV_OK; SELV_E_NULL (`opts`, `opts->lock`, `out`); SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
+ * struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` and `out` must not be NULL.
+ */
+selv_status selv_condition_new(const struct selv_condition_options *opts,
+                               struct selv_condition **out);
+
+/**
+ * Ends a condition that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (somebody waits to be notified).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_condition_free(struct selv_condition *c);
+
+/**
+ * Closes a condition: everybody who waits for it comes back with SELV_E_CLOSED, holding the lock, and nobody waits any more.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `c` must not be NULL.
+ */
+selv_status selv_condition_close(struct selv_condition *c);
+
+/**
+ * How a condition stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: no
+ * argument may be NULL.
+ */
+selv_status selv_condition_get_stats(const struct selv_condition *c,
+                                     struct selv_condition_stats *out);
+
+/**
+ * Lets go of the lock, waits to be notified, and has the lock back when it returns. A SELV_LOCK_RECURSIVE lock is let go of wholly,
+ * and held as often as before afterwards. As with every condition, look again at what is waited for: it can have changed back
+ * meanwhile.
+ *
+ * The timeout covers the wait to be notified. A timeout or a `selv_task_interrupt` also has the lock back first, however long that
+ * takes. `out_holds_lock` (may be NULL) is 1 if the task holds the lock when this returns, else 0.
+ *
+ * Returns SELV_OK (notified, holding the lock); SELV_OWNER_DIED (the same, of a SELV_LOCK_ROBUST lock whose last owner exited while
+ * holding it); SELV_E_TIMEDOUT, SELV_E_CANCELLED, SELV_E_CLOSED of the condition (holding the lock); SELV_E_BROKEN,
+ * SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED of the lock, SELV_E_CANCELLED because the task exited, SELV_E_DEADLOCK (having the lock back
+ * would close a ring): not holding it. At once, holding it if it was held: SELV_E_NOT_OWNER (the task does not hold the lock);
+ * SELV_E_CLOSED (the condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made
+ * consistent first); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
+ * where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
+ */
+selv_status selv_condition_wait(struct selv_condition *c,
+                                selv_task task,
+                                uint64_t timeout_ns,
+                                int32_t *out_holds_lock);
+
+/**
+ * As `selv_condition_wait`, with no thread: lets go of the lock now, and the callback tells how the wait ended, with `holds_lock`.
+ * It always comes.
+ *
+ * Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
+ * condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_condition_wait_async(struct selv_condition *c,
+                                      selv_task task,
+                                      const struct selv_completion *completion,
+                                      selv_op *out_op);
+
+/**
+ * Notifies up to `n` waiters, who waits longest first. They go in line for the lock, which the caller holds, and each wakes when it
+ * has it.
+ *
+ * Returns SELV_OK, also if nobody waits; SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE
+ * or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `c` must
+ * not be NULL.
+ */
+selv_status selv_condition_notify(struct selv_condition *c,
+                                  selv_task task,
+                                  uint64_t n);
+
+/**
+ * Notifies everybody who waits, as `selv_condition_notify`.
+ *
+ * Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `c` must
+ * not be NULL.
+ */
+selv_status selv_condition_notify_all(struct selv_condition *c,
+                                      selv_task task);
+
+/**
+ * Makes a semaphore.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8; `initial` above `max`, or
+ * `max` above 2^62 - 1); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` may be NULL: all defaults; `out`
+ * must not be.
+ */
+selv_status selv_semaphore_new(const struct selv_semaphore_options *opts,
+                               struct selv_semaphore **out);
+
+/**
+ * Ends a semaphore that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (somebody waits).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_semaphore_free(struct selv_semaphore *s);
+
+/**
+ * Closes a semaphore: everybody in line gets SELV_E_CLOSED, and so does every later acquire. Permits can still be released.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, which begins with the permits that were free at the fork. NULL: `s` must not be NULL.
+ */
+selv_status selv_semaphore_close(struct selv_semaphore *s);
+
+/**
+ * How a semaphore stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
+ * the fork. NULL: no argument may be NULL.
+ */
+selv_status selv_semaphore_get_stats(const struct selv_semaphore *s,
+                                     struct selv_semaphore_stats *out);
+
+/**
+ * Takes `n` permits if so many are free and nobody is in line.
+ *
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED; SELV_E_INVAL (`n` is 0 or above the semaphore's max); SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
+ * the fork. NULL: `s` must not be NULL.
+ */
+selv_status selv_semaphore_try_acquire(struct selv_semaphore *s,
+                                       uint64_t n);
+
+/**
+ * Takes `n` permits, waiting in line for up to `timeout_ns` nanoseconds. Who is first in line is served first, also if it wants more
+ * than those behind it. `task` is who waits; it does not own the permits.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`n`
+ * is 0 or above the semaphore's max); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which begins with
+ * the permits that were free at the fork. NULL: `s` must not be NULL.
+ */
+selv_status selv_semaphore_acquire(struct selv_semaphore *s,
+                                   selv_task task,
+                                   uint64_t n,
+                                   uint64_t timeout_ns);
+
+/**
+ * As `selv_semaphore_acquire`, with no thread. The callback gets SELV_OK (with the permits), SELV_E_CLOSED or SELV_E_CANCELLED.
+ *
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`n` is 0 or above the semaphore's max);
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
+ * the fork. NULL: `s`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_semaphore_acquire_async(struct selv_semaphore *s,
+                                         selv_task task,
+                                         uint64_t n,
+                                         const struct selv_completion *completion,
+                                         selv_op *out_op);
+
+/**
+ * Gives `n` permits back, or makes them: whoever releases need not have acquired. They go to those in line first.
+ *
+ * Returns SELV_OK; SELV_E_OVERFLOW (more than max would be free: nothing changes); SELV_E_INVAL (`n` is 0 or above the semaphore's
+ * max); SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, which begins with the permits that were free at the fork. NULL: `s` must not be NULL.
+ */
+selv_status selv_semaphore_release(struct selv_semaphore *s,
+                                   uint64_t n);
+
+/**
+ * Makes a limiter.
+ *
+ * Returns SELV_OK; SELV_E_NULL (`opts`, `out`); SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8; `total` is 0);
+ * SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` and `out` must not be NULL.
+ */
+selv_status selv_limiter_new(const struct selv_limiter_options *opts,
+                             struct selv_limiter **out);
+
+/**
+ * Ends a limiter that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (a token is borrowed, or somebody waits).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_limiter_free(struct selv_limiter *l);
+
+/**
+ * Closes a limiter: everybody in line gets SELV_E_CLOSED, and so does every later acquire. Tokens can still be returned.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child; tokens of tasks of the parent process are free there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_close(struct selv_limiter *l);
+
+/**
+ * How a limiter stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
+ * there. NULL: no argument may be NULL.
+ */
+selv_status selv_limiter_get_stats(const struct selv_limiter *l,
+                                   struct selv_limiter_stats *out);
+
+/**
+ * Takes a token for a task, if one is free and nobody is in line.
+ *
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_DUPLICATE (the borrower has a token, or is in line for one); SELV_E_CLOSED;
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
+ * there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_try_acquire(struct selv_limiter *l,
+                                     selv_task borrower);
+
+/**
+ * Takes a token for a task, waiting in line for up to `timeout_ns` nanoseconds. A token that comes free goes to who is first in line
+ * at that moment. A task that exits returns its token.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has
+ * a token, or is in line for one); SELV_E_DEADLOCK (of a limiter with one token: see `selv_lock_acquire`); SELV_E_CLOSED;
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
+ * the parent process are free there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_acquire(struct selv_limiter *l,
+                                 selv_task borrower,
+                                 uint64_t timeout_ns);
+
+/**
+ * As `selv_limiter_acquire`, with no thread. The callback gets SELV_OK (with the token), SELV_E_CLOSED or SELV_E_CANCELLED.
+ *
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
+ * (`completion->loop`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
+ * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_limiter_acquire_async(struct selv_limiter *l,
+                                       selv_task borrower,
+                                       const struct selv_completion *completion,
+                                       selv_op *out_op);
+
+/**
+ * Returns a task's token. It goes to who is first in line.
+ *
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the task has no token); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child; tokens of tasks of the parent process are free there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_release(struct selv_limiter *l,
+                                 selv_task borrower);
+
+/**
+ * Changes how many tokens there are. More: those in line get them. Fewer than are borrowed: tokens come back without going out
+ * again, until it fits. 0: nobody gets a token.
+ *
+ * Returns SELV_OK; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child; tokens of tasks of the parent process are free there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_set_total(struct selv_limiter *l,
+                                   uint64_t total);
+
+/**
+ * Takes a token for a borrower that is no task, if one is free and nobody is in line. Borrowers of this kind are any number that
+ * means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
+ *
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_DUPLICATE (the borrower has a token, or is in line for one); SELV_E_CLOSED;
+ * SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
+ * there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_try_acquire_on_behalf_of(struct selv_limiter *l,
+                                                  uint64_t borrower);
+
+/**
+ * As `selv_limiter_acquire`, for a borrower that is no task; `waiter` is the task that waits. Borrowers of this kind are any number
+ * that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
+ * the parent process are free there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_acquire_on_behalf_of(struct selv_limiter *l,
+                                              selv_task waiter,
+                                              uint64_t borrower,
+                                              uint64_t timeout_ns);
+
+/**
+ * As `selv_limiter_acquire_async`, for a borrower that is no task; `waiter` is the task that waits. Borrowers of this kind are any
+ * number that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
+ *
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
+ * (`completion->loop`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
+ * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_limiter_acquire_on_behalf_of_async(struct selv_limiter *l,
+                                                    selv_task waiter,
+                                                    uint64_t borrower,
+                                                    const struct selv_completion *completion,
+                                                    selv_op *out_op);
+
+/**
+ * Returns the token of a borrower that is no task.
+ *
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the borrower has no token); SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child; tokens of tasks of the parent process are free there. NULL: `l` must not be NULL.
+ */
+selv_status selv_limiter_release_on_behalf_of(struct selv_limiter *l,
+                                              uint64_t borrower);
+
+/**
+ * Makes an event.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
+ * struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` may be NULL: all defaults; `out`
+ * must not be.
+ */
+selv_status selv_event_new(const struct selv_event_options *opts,
+                           struct selv_event **out);
+
+/**
+ * Ends an event that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (somebody waits).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_event_free(struct selv_event *e);
+
+/**
+ * Closes an event: everybody who waits gets SELV_E_CLOSED, and it is neither set nor cleared any more. If it is set, later waits
+ * still succeed.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `e` must not be NULL.
+ */
+selv_status selv_event_close(struct selv_event *e);
+
+/**
+ * How an event stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: no
+ * argument may be NULL.
+ */
+selv_status selv_event_get_stats(const struct selv_event *e,
+                                 struct selv_event_stats *out);
+
+/**
+ * Sets the event: everybody who waits goes, and later waits return at once.
+ *
+ * Returns SELV_OK, also if it was set; SELV_E_CLOSED; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `e` must not be NULL.
+ */
+selv_status selv_event_set(struct selv_event *e);
+
+/**
+ * Clears the event. Those who were waiting when it was set have gone all the same.
+ *
+ * Returns SELV_OK; SELV_E_UNSUPPORTED (it is not SELV_EVENT_RESETTABLE); SELV_E_CLOSED; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `e` must
+ * not be NULL.
+ */
+selv_status selv_event_clear(struct selv_event *e);
+
+/**
+ * 1 if the event is set, else 0. What was done before it was set is seen by who sees it set.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: gives 0.
+ */
+int32_t selv_event_is_set(const struct selv_event *e);
+
+/**
+ * Waits until the event is set, for up to `timeout_ns` nanoseconds.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_NULL;
+ * SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, where nobody of
+ * the parent waits. NULL: `e` must not be NULL.
+ */
+selv_status selv_event_wait(struct selv_event *e,
+                            selv_task task,
+                            uint64_t timeout_ns);
+
+/**
+ * As `selv_event_wait`, with no thread. The callback gets SELV_OK, SELV_E_CLOSED or SELV_E_CANCELLED.
+ *
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
+ * (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `e`,
+ * `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_event_wait_async(struct selv_event *e,
+                                  selv_task task,
+                                  const struct selv_completion *completion,
+                                  selv_op *out_op);
+
+/**
+ * Makes a parking lot.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
+ * struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` may be NULL: all defaults; `out`
+ * must not be.
+ */
+selv_status selv_parking_lot_new(const struct selv_parking_lot_options *opts,
+                                 struct selv_parking_lot **out);
+
+/**
+ * Ends a parking lot that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (somebody is parked).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_parking_lot_free(struct selv_parking_lot *p);
+
+/**
+ * Closes a parking lot: everybody parked gets SELV_E_CLOSED, and nobody parks any more.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `p` must not be NULL.
+ */
+selv_status selv_parking_lot_close(struct selv_parking_lot *p);
+
+/**
+ * How a parking lot stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: no
+ * argument may be NULL.
+ */
+selv_status selv_parking_lot_get_stats(const struct selv_parking_lot *p,
+                                       struct selv_parking_lot_stats *out);
+
+/**
+ * Waits to be unparked, for up to `timeout_ns` nanoseconds. (The semantics of parking lots are Trio's.)
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT (always, with 0, if it is neither broken nor closed); SELV_E_CANCELLED (`selv_task_interrupt`, or
+ * the task exited); SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL,
+ * SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, where nobody of
+ * the parent waits. NULL: `p` must not be NULL.
+ */
+selv_status selv_parking_lot_park(struct selv_parking_lot *p,
+                                  selv_task task,
+                                  uint64_t timeout_ns);
+
+/**
+ * As `selv_parking_lot_park`, with no thread. The callback gets SELV_OK, SELV_E_BROKEN, SELV_E_CLOSED or SELV_E_CANCELLED.
+ *
+ * Returns SELV_PENDING and `*out_op`: see selv_op; SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED;
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `p`,
+ * `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_parking_lot_park_async(struct selv_parking_lot *p,
+                                        selv_task task,
+                                        const struct selv_completion *completion,
+                                        selv_op *out_op);
+
+/**
+ * Lets up to `n` go, who is parked longest first. `out_count` (may be NULL) gets how many there were.
+ *
+ * Returns SELV_OK; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `p` must not be NULL; `out_count` may be.
+ */
+selv_status selv_parking_lot_unpark(struct selv_parking_lot *p,
+                                    uint64_t n,
+                                    uint64_t *out_count);
+
+/**
+ * Moves up to `n`, who is parked longest first, to the end of another lot, in the same order. If that one is broken or closed, they
+ * are told so. `out_count` (may be NULL) gets how many there were. Moving to the same lot is SELV_E_INVAL.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `p` and `to` must not be NULL; `out_count` may be.
+ */
+selv_status selv_parking_lot_repark(struct selv_parking_lot *p,
+                                    struct selv_parking_lot *to,
+                                    uint64_t n,
+                                    uint64_t *out_count);
+
+/**
+ * Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name.
+ *
+ * Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, where nobody of the parent waits. NULL: `p` must not be NULL.
+ */
+selv_status selv_parking_lot_break(struct selv_parking_lot *p,
+                                   selv_task by);
+
+/**
+ * Has the lot break if the task exits. To be taken back as often as it is done.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
+ * NULL: `p` must not be NULL.
+ */
+selv_status selv_parking_lot_add_breaker(struct selv_parking_lot *p,
+                                         selv_task task);
+
+/**
+ * Takes one `selv_parking_lot_add_breaker` of the task back.
+ *
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the task is no breaker of this lot); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
+ * (the task).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
+ * NULL: `p` must not be NULL.
+ */
+selv_status selv_parking_lot_remove_breaker(struct selv_parking_lot *p,
+                                            selv_task task);
+
+/**
+ * Makes a channel.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8; a capacity with
+ * SELV_CHANNEL_RENDEZVOUS); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` may be NULL: all defaults; `out`
+ * must not be.
+ */
+selv_status selv_channel_new(const struct selv_channel_options *opts,
+                             struct selv_channel **out);
+
+/**
+ * Ends a channel that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before. Items in it are freed.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (somebody waits to send or to receive).
+ *
+ * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
+ * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ */
+selv_status selv_channel_free(struct selv_channel *ch);
+
+/**
+ * Closes a channel: nothing is sent any more, and what is queued can still be received. Senders in line get SELV_E_CLOSED, their
+ * items unsent, and so do receivers in line.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, which has its own copy of the queued items, unless another thread was just using the channel at the fork: then it is empty.
+ * NULL: `ch` must not be NULL.
+ */
+selv_status selv_channel_close(struct selv_channel *ch);
+
+/**
+ * How a channel stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which has its own copy of the queued items,
+ * unless another thread was just using the channel at the fork: then it is empty. NULL: no argument may be NULL.
+ */
+selv_status selv_channel_get_stats(const struct selv_channel *ch,
+                                   struct selv_channel_stats *out);
+
+/**
+ * Sends a copy of `len` bytes if there is room, or a receiver in line.
+ *
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, which has its own copy of the queued items, unless another thread was just using the channel at the fork: then it is empty.
+ * NULL: `ch` must not be NULL; `data` may be NULL if `len` is 0.
+ */
+selv_status selv_channel_send_nowait(struct selv_channel *ch,
+                                     const void *data,
+                                     size_t len);
+
+/**
+ * Sends a copy of `len` bytes, waiting in line for room (of a SELV_CHANNEL_RENDEZVOUS channel: for a receiver) for up to
+ * `timeout_ns` nanoseconds. On any error the item was not sent.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_NOMEM;
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which has its own
+ * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch` must not be
+ * NULL; `data` may be NULL if `len` is 0.
+ */
+selv_status selv_channel_send(struct selv_channel *ch,
+                              selv_task task,
+                              const void *data,
+                              size_t len,
+                              uint64_t timeout_ns);
+
+/**
+ * As `selv_channel_send`, with no thread; the bytes are copied now. The callback gets SELV_OK (sent), SELV_E_CLOSED or
+ * SELV_E_CANCELLED (not sent).
+ *
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or
+ * SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
+ * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
+ * and `completion->fn` must not be NULL; `out_op` may be; `data` may be NULL if `len` is 0.
+ */
+selv_status selv_channel_send_async(struct selv_channel *ch,
+                                    selv_task task,
+                                    const void *data,
+                                    size_t len,
+                                    const struct selv_completion *completion,
+                                    selv_op *out_op);
+
+/**
+ * Receives the next item, if there is one. `*out_data` gets `*out_len` bytes, to be freed with `selv_bytes_free`; NULL and 0 on an
+ * error. An item without bytes has an address, too.
+ *
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL.
+ *
+ * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
+ * child, which has its own copy of the queued items, unless another thread was just using the channel at the fork: then it is empty.
+ * NULL: no argument may be NULL.
+ */
+selv_status selv_channel_recv_nowait(struct selv_channel *ch,
+                                     void **out_data,
+                                     size_t *out_len);
+
+/**
+ * Receives the next item, waiting in line for up to `timeout_ns` nanoseconds. `*out_data` gets `*out_len` bytes, to be freed with
+ * `selv_bytes_free`; NULL and 0 on an error. A wait that ends without an item has not taken one.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED (and nothing is left
+ * in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which has its own
+ * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: no argument may be
+ * NULL.
+ */
+selv_status selv_channel_recv(struct selv_channel *ch,
+                              selv_task task,
+                              uint64_t timeout_ns,
+                              void **out_data,
+                              size_t *out_len);
+
+/**
+ * As `selv_channel_recv`, with no thread; always with a callback, which gets SELV_OK with `data` and `len`, and owns the bytes: it
+ * frees them with `selv_bytes_free`. Or SELV_E_CLOSED or SELV_E_CANCELLED.
+ *
+ * Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
+ * task); SELV_E_UNSUPPORTED (`completion->loop`).
+ *
+ * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
+ * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
+ * and `completion->fn` must not be NULL; `out_op` may be.
+ */
+selv_status selv_channel_recv_async(struct selv_channel *ch,
+                                    selv_task task,
+                                    const struct selv_completion *completion,
+                                    selv_op *out_op);
+
+/**
+ * Frees bytes that were received from a channel.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: does nothing.
+ */
+void selv_bytes_free(void *data);
+
+/**
+ * Writes the whole picture of the process: tasks, what they hold, what they wait for and how long, through calls of `write(arg,
+ * data, len)` on this thread, with no lock of the library held. Each object is looked at in a moment of its own, and nothing is
+ * stopped: what has stood for a while is right.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown format); what `write` returned if that was not 0.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback; `write` may call any function. Fork: works in a child, where nobody of
+ * the parent waits. NULL: `write` must not be NULL; `arg` may be.
+ */
+selv_status selv_wait_graph(uint32_t format,
+                            selv_write_fn write,
+                            void *arg);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -966,5 +2637,20 @@ selv_status selv_trace_stop(void);
 #define SELV_JOB_OPTIONS_INIT { sizeof(selv_job_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
 #define SELV_HOOK_OPTIONS_INIT { sizeof(selv_hook_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define SELV_HOOK_STATS_INIT { sizeof(selv_hook_stats), 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_TASK_REPORT_INIT { sizeof(selv_task_report), 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }
+#define SELV_LOCK_OPTIONS_INIT { sizeof(selv_lock_options), 0, NULL }
+#define SELV_LOCK_STATS_INIT { sizeof(selv_lock_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_CONDITION_OPTIONS_INIT { sizeof(selv_condition_options), 0, NULL, NULL }
+#define SELV_CONDITION_STATS_INIT { sizeof(selv_condition_stats), 0, 0, 0, 0, 0, 0 }
+#define SELV_SEMAPHORE_OPTIONS_INIT { sizeof(selv_semaphore_options), 0, NULL, 0, 0 }
+#define SELV_SEMAPHORE_STATS_INIT { sizeof(selv_semaphore_stats), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_LIMITER_OPTIONS_INIT { sizeof(selv_limiter_options), 0, NULL, 0 }
+#define SELV_LIMITER_STATS_INIT { sizeof(selv_limiter_stats), 0, 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_EVENT_OPTIONS_INIT { sizeof(selv_event_options), 0, NULL }
+#define SELV_EVENT_STATS_INIT { sizeof(selv_event_stats), 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_PARKING_LOT_OPTIONS_INIT { sizeof(selv_parking_lot_options), 0, NULL }
+#define SELV_PARKING_LOT_STATS_INIT { sizeof(selv_parking_lot_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_CHANNEL_OPTIONS_INIT { sizeof(selv_channel_options), 0, NULL, 0 }
+#define SELV_CHANNEL_STATS_INIT { sizeof(selv_channel_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 #endif  /* SELVEDGE_H */

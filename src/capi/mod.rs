@@ -13,4 +13,24 @@ pub mod worker;
 
 pub mod trace;
 
+pub mod task;
+
+pub mod operation;
+
+pub mod lock;
+
+pub mod condition;
+
+pub mod semaphore;
+
+pub mod limiter;
+
+pub mod event;
+
+pub mod parking_lot;
+
+pub mod channel;
+
+pub mod graph;
+
 pub mod support;

@@ -27,6 +27,7 @@ pub type RawStartFn =
     unsafe extern "C-unwind" fn(*mut c_void, *const Worker, *mut *mut c_void) -> i32;
 pub type RawExitFn = unsafe extern "C-unwind" fn(*mut c_void, *const Worker, *mut c_void);
 pub type RawBeforeFn = unsafe extern "C-unwind" fn(*mut c_void, *const Worker, *mut c_void) -> i32;
+pub type RawCompleteFn = unsafe extern "C-unwind" fn(*mut c_void, *const Completed);
 pub type RawSpawnFn = unsafe extern "C-unwind" fn(
     *mut c_void,
     unsafe extern "C-unwind" fn(*mut c_void),
@@ -60,6 +61,27 @@ impl Outcome {
             value: std::ptr::null_mut(),
         }
     }
+}
+
+/// What the callback of an operation is told. Valid during the callback.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Completed {
+    /// sizeof(selv_completed)
+    pub struct_size: u32,
+    /// SELV_OK or SELV_OWNER_DIED: what was asked for is the task's now. Else an error: see the function that began the operation;
+    /// `selv_last_error` tells why.
+    pub status: Status,
+    /// Grows by one with each waiter of the same object that is completed, blocking or not: the order of grants can be rebuilt from it.
+    pub ticket: u64,
+    /// The operation's number, which means nothing any more.
+    pub op: u64,
+    /// Of a condition: 1 if the task holds the lock.
+    pub holds_lock: i32,
+    /// Of a channel: the bytes received, the callback's to free with `selv_bytes_free`; else NULL.
+    pub data: *mut c_void,
+    /// How many bytes `data` has.
+    pub len: usize,
 }
 
 /// Declares a callable wrapper: making one is unsafe and carries the promise, calling it is not.
@@ -104,4 +126,8 @@ host_function!(SpawnFn(RawSpawnFn)(
     stack_size: usize,
     out_handle: *mut *mut c_void
 ) -> Status);
+host_function!(
+    /// The callback of an operation.
+    CompleteFn(RawCompleteFn)(arg: *mut c_void, completed: *const Completed)
+);
 host_function!(JoinFn(RawJoinFn)(data: *mut c_void, handle: *mut c_void));

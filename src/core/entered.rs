@@ -130,6 +130,7 @@ pub fn watch_forks() {
 
 /// A fork child's only thread: hooks that are good in a child stay started on it, the others are forgotten with no callback.
 fn in_child() {
+    super::sync::task::sort_out_in_child();
     worker::find(|record| -> Option<()> {
         let kept = record.attachments.try_borrow_mut().map(|mut attachments| {
             let all = std::mem::take(&mut *attachments);

@@ -8,10 +8,10 @@ use super::cache::{Cache, State};
 use super::callback::{BeforeFn, ExitFn, FreeFn, Opaque, StartFn};
 use super::error::{self, Error, Result};
 use super::guarded::Guarded;
-use super::job::thread_token;
 use super::panic::step;
 use crate::sys::fork;
 use crate::sys::sync::AtomicU64;
+use crate::sys::thread;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64 as Id, Ordering::Relaxed};
@@ -217,12 +217,12 @@ impl Hook {
     }
 
     pub fn is_freed_here(&self) -> bool {
-        self.freed_by.load(Relaxed) == thread_token()
+        self.freed_by.load(Relaxed) == thread::token()
     }
 
     /// Runs `user_free` with no lock held, then lets those who wait for the removal go.
     pub fn free_user(&self) {
-        self.freed_by.store(thread_token(), Relaxed);
+        self.freed_by.store(thread::token(), Relaxed);
         if let Some(free) = self.callbacks.user_free {
             free.call(self.callbacks.user.0);
         }

@@ -7,7 +7,8 @@ use super::hook::Hook;
 use super::name::Name;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
-use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, thread_local};
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
+use crate::sys::thread;
 use std::sync::Arc;
 
 /// A job as it travels: plain data, copied from hand to hand, with no destructor.
@@ -83,12 +84,6 @@ unsafe impl Sync for Ticket {}
 // SAFETY: as above; the opaque value in it is only carried.
 unsafe impl Send for Ticket {}
 
-/// A number that no other living thread has.
-pub fn thread_token() -> u64 {
-    thread_local!(static TOKEN: u8 = const { 0 });
-    TOKEN.with(|t| std::ptr::from_ref(t) as u64)
-}
-
 impl Ticket {
     pub fn new(hooks: Box<[Arc<Hook>]>) -> Arc<Ticket> {
         Arc::new(Ticket {
@@ -111,7 +106,7 @@ impl Ticket {
                 Ordering::Relaxed,
             ) {
                 Ok(_) => {
-                    self.runner.store(thread_token(), Ordering::Relaxed);
+                    self.runner.store(thread::token(), Ordering::Relaxed);
                     return true;
                 }
                 Err(now) => word = now,
@@ -182,7 +177,7 @@ impl Ticket {
             if let Some(outcome) = self.outcome_if_done() {
                 return Ok(outcome);
             }
-            if self.runner.load(Ordering::Relaxed) == thread_token() {
+            if self.runner.load(Ordering::Relaxed) == thread::token() {
                 return Err(Error::new(
                     error::DEADLOCK,
                     "a job cannot wait for its own end",
@@ -203,7 +198,7 @@ impl Ticket {
 
     /// A ticket whose job was handed to another worker, after the one that began it went away.
     pub fn adopt(&self) {
-        self.runner.store(thread_token(), Ordering::Relaxed);
+        self.runner.store(thread::token(), Ordering::Relaxed);
     }
 }
 

@@ -14,6 +14,8 @@ use super::job::{Job, Needs, Order};
 use super::node::{Node, Stage};
 use super::queue;
 use super::spawn;
+use super::sync::task::TaskId;
+use super::sync::{current, exit};
 use super::trace;
 use super::worker::CacheRef;
 use crate::sys::clock::{self, Deadline};
@@ -231,17 +233,31 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
         return Outcome::failed(error::FORKED, 0);
     }
     trace::end(worker);
+    current::leave_all();
     if !job.name.is_none() {
         thread::set_name(&worker.name.get().for_os());
     }
     if worker.brackets.get() != 0 {
         let count = worker.attachments.borrow().len();
         attachment::after_job(worker, count);
+        if worker.is_orphan() {
+            return Outcome::failed(error::FORKED, 0);
+        }
     }
+    end_task(node);
     Outcome {
         status: error::OK,
         code,
         value,
+    }
+}
+
+/// The job's task, if it has one, exits; what it holds is broken before anybody learns that the job has ended.
+#[inline]
+fn end_task(node: &'static Node) {
+    let task = node.task.replace(TaskId::NONE);
+    if task != TaskId::NONE {
+        exit::implicit(task);
     }
 }
 

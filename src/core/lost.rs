@@ -7,6 +7,8 @@ use super::job::{Job, Needs, Order};
 use super::life;
 use super::node::{Node, Stage};
 use super::queue;
+use super::sync::exit;
+use super::sync::task::TaskId;
 use super::worker::Worker;
 
 /// On the thread that ends: its worker did not leave by itself.
@@ -22,6 +24,10 @@ pub fn worker(node: &'static Node) {
             queue::bring_back(&worker.cache(), left);
         }
         return let_go(node);
+    }
+    let task = node.task.replace(TaskId::NONE);
+    if task != TaskId::NONE {
+        exit::of_ending_thread(task);
     }
     let cache = worker.cache();
     let listed = cache.lock().idle.remove(node);

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`job`] what is handed over, [`handoff`] how one worker is given one order, [`idle`] who is idle,
 //! [`cache`] the state under one lock, [`submit`] and [`life`] the two sides of it; then [`hook`] and [`attachment`], the
-//! edges of a worker's life, and the ways out: [`unregister`], [`shutdown`], [`lost`].
+//! edges of a worker's life, and the ways out: [`unregister`], [`shutdown`], [`lost`]. Then [`sync`], which stands beside all that: tasks
+//! and locks.
 
 pub mod attachment;
 pub mod cache;
@@ -25,6 +26,7 @@ pub mod shutdown;
 pub mod spawn;
 pub mod spin;
 pub mod submit;
+pub mod sync;
 pub mod trace;
 pub mod unregister;
 pub mod worker;

@@ -1,6 +1,7 @@
-//! Names of jobs and workers, held in place: handing a job over must not allocate.
+//! Names of jobs, workers and tasks, held in place: handing a job over must not allocate.
 
 use std::ffi::CStr;
+use std::fmt;
 
 /// What Linux keeps of a thread's name, its NUL included.
 const OS_NAME: usize = 16;
@@ -47,6 +48,12 @@ impl Name {
         let mut os = [0; OS_NAME];
         os[..len].copy_from_slice(&text.as_bytes()[..len]);
         os
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

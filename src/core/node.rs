@@ -6,6 +6,7 @@ use super::guarded::Guarded;
 use super::handoff::Handoff;
 use super::idle::{Idle, Links};
 use super::job::{Job, Order};
+use super::sync::task::TaskId;
 use super::worker::{CacheRef, Role, Worker};
 use crate::sys::lock::{ForkReset, static_lock};
 use crate::sys::sync::{AtomicU64, Ordering};
@@ -44,6 +45,8 @@ pub struct Node {
     /// The job after it has been taken from the queue, and is kept in the hand-off.
     pub has_next: Cell<bool>,
     pub stage: Cell<Stage>,
+    /// The running job's task, if anybody has asked for it.
+    pub task: Cell<TaskId>,
     /// What it is delivered with, from `Stage::Delivering` on.
     pub outcome: Cell<Outcome>,
     /// The worker is off every list; only its thread goes on for a moment.
@@ -86,6 +89,7 @@ impl Node {
         node.current.set(None);
         node.has_next.set(false);
         node.stage.set(Stage::Preparing);
+        node.task.set(TaskId::NONE);
         node.lined_up.set(false);
         node.struck_off.set(false);
         node.vain_spins.set(0);
@@ -125,6 +129,7 @@ impl Node {
             current: Cell::new(None),
             has_next: Cell::new(false),
             stage: Cell::new(Stage::Preparing),
+            task: Cell::new(TaskId::NONE),
             outcome: Cell::new(Outcome::failed(0, 0)),
             struck_off: Cell::new(false),
             lined_up: Cell::new(false),

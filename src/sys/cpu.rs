@@ -14,3 +14,16 @@ pub fn count() -> u32 {
         n => n,
     }
 }
+
+/// One pause in a short wait for another processor, longer with each round, and later given to other threads. False where
+/// there is one processor, and in the models: then it is not worth looking again.
+pub fn pause(round: u32) -> bool {
+    if cfg!(loom) || count() == 1 {
+        return false;
+    }
+    match round {
+        0..3 => (0..2 << round).for_each(|_| std::hint::spin_loop()),
+        _ => std::thread::yield_now(),
+    }
+    true
+}

@@ -1,8 +1,9 @@
 //! A small lock that a fork child can take over.
 //!
 //! `std` and `parking_lot` mutexes that another thread holds at a fork stay held in the child for ever. Here the word
-//! carries the fork generation: a word of an older generation is a free lock, and what it guarded may have been caught
-//! half-changed, so it is not repaired but rebuilt by [`ForkReset::reset_in_child`], without dropping the old value.
+//! carries the fork generation: a word of an older generation is a free lock. If it was held at the fork, what it guarded may
+//! have been caught half-changed, so that is not repaired but rebuilt by [`ForkReset::reset_in_child`], without dropping the
+//! old value; if it was free, [`ForkReset::keep_in_child`] may keep what is still good.
 //!
 //! Invariant: `data` and `data_generation` are touched only by the thread that moved `word` from FREE (or from any
 //! word of an older generation) to HELD, until it stores FREE.
@@ -11,6 +12,11 @@
 pub trait ForkReset {
     /// Makes `self` new. The old value must be forgotten, not dropped: it can be in any state.
     fn reset_in_child(&mut self);
+
+    /// As [`reset_in_child`](Self::reset_in_child), when nobody was changing the data at the fork: the value is whole.
+    fn keep_in_child(&mut self) {
+        self.reset_in_child();
+    }
 }
 
 #[cfg(not(loom))]
@@ -53,6 +59,7 @@ mod imp {
         #[inline]
         pub fn lock(&self) -> Guard<'_, T> {
             let g = fork::generation();
+            let mut whole = true;
             // Acquire pairs with the Release in `drop`: the data as its last holder left it.
             if self
                 .word
@@ -64,23 +71,27 @@ mod imp {
                 )
                 .is_err()
             {
-                self.lock_slow(g);
+                whole = self.lock_slow(g);
             }
             let guard = Guard(self);
             // SAFETY: we hold the lock.
             let data_generation = unsafe { &mut *self.data_generation.get() };
             if *data_generation != g {
-                if *data_generation != 0 {
-                    // SAFETY: we hold the lock.
-                    unsafe { &mut *self.data.get() }.reset_in_child();
+                // SAFETY: we hold the lock.
+                let data = unsafe { &mut *self.data.get() };
+                match *data_generation {
+                    0 => {}
+                    _ if whole => data.keep_in_child(),
+                    _ => data.reset_in_child(),
                 }
                 *data_generation = g;
             }
             guard
         }
 
+        /// False if the lock was taken over from a thread of the parent process.
         #[cold]
-        fn lock_slow(&self, g: u32) {
+        fn lock_slow(&self, g: u32) -> bool {
             let mut spins = if cpu::count() > 1 { SPINS } else { 0 };
             let mut taken = HELD;
             loop {
@@ -97,7 +108,7 @@ mod imp {
                         )
                         .is_ok()
                     {
-                        return;
+                        return word & 3 == FREE;
                     }
                     continue;
                 }

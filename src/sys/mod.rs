@@ -6,5 +6,6 @@ pub mod fork;
 pub mod futex;
 pub mod lock;
 pub mod sync;
+pub mod table;
 pub mod thread;
 pub mod thread_exit;

@@ -4,11 +4,32 @@
 //! (`pthread_exit`, as CPython does up to 3.13) would abort the process there.
 
 use super::clock::Deadline;
+use super::sync::thread_local;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
 /// The body of a new thread.
 pub type Entry = unsafe extern "C-unwind" fn(*mut c_void);
+
+/// A number that no other living thread has.
+pub fn token() -> u64 {
+    thread_local!(static TOKEN: u8 = const { 0 });
+    TOKEN.with(|t| std::ptr::from_ref(t) as u64)
+}
+
+/// The calling thread's name as the operating system has it.
+#[cfg(not(loom))]
+pub fn name() -> String {
+    let mut name = [0u8; 16];
+    // SAFETY: the buffer has the size that is told.
+    unsafe { libc::pthread_getname_np(libc::pthread_self(), name.as_mut_ptr().cast(), name.len()) };
+    let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}
+#[cfg(loom)]
+pub fn name() -> String {
+    String::new()
+}
 
 /// A joinable thread that [`start`] made.
 #[derive(Clone, Copy)]

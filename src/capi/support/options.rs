@@ -78,6 +78,34 @@ pub unsafe fn read<T: Sized32>(from: *const T) -> Result<T> {
     }
 }
 
+/// As [`read`]; NULL is a struct of defaults.
+///
+/// # Errors
+/// As [`read`].
+///
+/// # Safety
+/// As [`read`].
+pub unsafe fn read_or_default<T: Sized32>(from: *const T) -> Result<T> {
+    if from.is_null() {
+        // SAFETY: all bits zero is a T.
+        return Ok(unsafe { MaybeUninit::<T>::zeroed().assume_init() });
+    }
+    // SAFETY: promised by the caller.
+    unsafe { read(from) }
+}
+
+/// # Errors
+/// INVAL: there are bits that mean nothing.
+pub fn known_flags(flags: u32, known: u32, what: &str) -> Result<()> {
+    match flags & !known {
+        0 => Ok(()),
+        unknown => {
+            let why = format!("{what} has unknown bits {unknown:#x}");
+            Err(Error::new(error::INVAL, why))
+        }
+    }
+}
+
 /// Writes a result struct, as much of it as the caller knows; its size field keeps the caller's value.
 ///
 /// # Errors

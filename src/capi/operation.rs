@@ -1,0 +1,73 @@
+//! `selv_op`: waiting without a thread.
+
+use super::status::selv_status;
+use super::support::guard::finish;
+use crate::core::callback::Completed;
+use crate::core::panic::step;
+use crate::core::sync::operation::{self, OpId};
+use crate::core::sync::wait::Batch;
+use std::ffi::c_void;
+
+/// An event loop of the host. None can be made yet: where one is asked for, pass NULL.
+#[allow(dead_code)]
+pub struct HostLoop {
+    reserved: u8,
+}
+
+/// An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
+///
+/// A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback, and
+/// `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is written before a
+/// callback can run.
+#[allow(non_camel_case_types)]
+pub type selv_op = u64;
+
+/// Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit), with no lock of
+/// the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them completes is called when
+/// it has returned. On a thread that is just ending, and where nobody else's call could run it, a worker of the default cache runs it. It may
+/// call any function; while it blocks, the callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
+#[allow(non_camel_case_types)]
+pub type selv_complete_fn =
+    Option<unsafe extern "C-unwind" fn(arg: *mut c_void, c: *const Completed)>;
+
+/// Whom to tell of an operation's end.
+#[repr(C)]
+#[derive(Clone, Copy)]
+#[allow(non_camel_case_types)]
+pub struct selv_completion {
+    /// Required.
+    pub fn_: selv_complete_fn,
+    /// Given to `fn`.
+    pub arg: *mut c_void,
+    /// NULL: on the completing thread. Anything else is SELV_E_UNSUPPORTED in this version.
+    pub loop_: *mut HostLoop,
+}
+
+/// Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back first.
+///
+/// Returns SELV_OK; SELV_E_TOO_LATE (it has been granted, or has ended otherwise: its callback has been or is being called);
+/// SELV_E_INVAL (never an operation).
+///
+/// Threads: any. Blocks: no; callbacks run here. Reentrancy: from any callback. Fork: the parent's operations do not exist in a child:
+/// SELV_E_TOO_LATE. NULL: no pointers.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn selv_op_cancel(op: selv_op) -> selv_status {
+    let mut batch = Batch::new();
+    let result = step(|| operation::cancel(OpId(op), &mut batch));
+    batch.finish();
+    finish(result)
+}
+
+/// Ends an operation without its callback: when this returns SELV_OK, the callback will never be called, and what was granted meanwhile has
+/// gone to the next in line.
+///
+/// Returns SELV_OK; SELV_E_TOO_LATE (its callback has begun, or it was ended before); SELV_E_INVAL (never an operation).
+///
+/// Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: as `selv_op_cancel`. NULL: no pointers.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn selv_op_abandon(op: selv_op) -> selv_status {
+    let mut batch = Batch::new();
+    let result = step(|| operation::abandon(OpId(op), &mut batch));
+    batch.finish();
+    finish(result)
+}

@@ -1,0 +1,382 @@
+//! The channel: items of bytes, in order, from many senders to many receivers.
+//!
+//! Invariant, under `state`'s lock: receivers are in line only while nothing is queued and no sender is in line; senders only while
+//! the buffer is full. An item is in exactly one place: with its sender in line, in the buffer, or in a receiver's answer.
+
+use super::graph::Picture;
+use super::label::Label;
+use super::operation::OpId;
+use super::registry;
+use super::report::Report;
+use super::task::{self, TaskId};
+use super::wait::{
+    self, Answer, Batch, Begun, Bytes, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
+};
+use crate::core::error::{self, Error, Result};
+use crate::sys::clock::Deadline;
+use crate::sys::lock::{ForkLock, ForkReset};
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+pub(crate) const RENDEZVOUS: u32 = 1;
+
+const RECEIVERS: u32 = 0;
+const SENDERS: u32 = 1;
+
+struct State {
+    /// A sender's want is its item.
+    lines: Lines<Option<Bytes>>,
+    queue: VecDeque<Bytes>,
+    sent: u64,
+    received: u64,
+    closed: bool,
+}
+
+impl ForkReset for State {
+    fn reset_in_child(&mut self) {
+        self.lines.forget_all();
+        std::mem::forget(std::mem::take(&mut self.queue));
+    }
+    fn keep_in_child(&mut self) {
+        self.lines.forget_all();
+    }
+}
+
+pub struct Channel {
+    state: ForkLock<State>,
+    /// None: no bound.
+    capacity: Option<u64>,
+    label: Label,
+    place: OnceLock<registry::Place>,
+}
+
+impl Channel {
+    pub fn new(name: Option<&str>, capacity: Option<u64>) -> Arc<Channel> {
+        let channel = Arc::new(Channel {
+            state: ForkLock::new(State {
+                lines: Lines::new(),
+                queue: VecDeque::new(),
+                sent: 0,
+                received: 0,
+                closed: false,
+            }),
+            capacity,
+            label: Label::new("channel", name),
+            place: OnceLock::new(),
+        });
+        let _ = channel.place.set(registry::add(Arc::clone(&channel) as _));
+        channel
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        self.capacity
+            .is_none_or(|capacity| (state.queue.len() as u64) < capacity)
+    }
+
+    /// Gives the item to a receiver in line, or queues it; gives it back if it must wait.
+    fn put(&self, state: &mut State, item: Bytes, batch: &mut Batch) -> Option<Bytes> {
+        if let Some(receiver) = state.lines.pop(RECEIVERS) {
+            let answer = Answer {
+                data: Some(item),
+                ..Answer::default()
+            };
+            state.received += 1;
+            state.lines.complete(receiver, answer, batch);
+        } else if self.has_room(state) {
+            state.queue.push_back(item);
+        } else {
+            return Some(item);
+        }
+        state.sent += 1;
+        None
+    }
+
+    /// The next item, for a receiver that has come; then there is room for the first sender in line.
+    fn get(&self, state: &mut State, batch: &mut Batch) -> Option<Bytes> {
+        let item = state.queue.pop_front();
+        let mut item = item.inspect(|_| state.received += 1);
+        if (item.is_none() || self.has_room(state))
+            && let Some(mut sender) = state.lines.pop(SENDERS)
+        {
+            let sent = sender.want.take();
+            state.sent += 1;
+            state.lines.complete(sender, Answer::granted(), batch);
+            match item {
+                Some(_) => state.queue.extend(sent),
+                None => {
+                    state.received += 1;
+                    item = sent;
+                }
+            }
+        }
+        item
+    }
+
+    /// # Errors
+    /// WOULD_BLOCK, CLOSED, NOMEM.
+    pub fn send_nowait(&self, data: &[u8]) -> Result<()> {
+        let item = Bytes::copy(data)?;
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(self.closed());
+        }
+        let left = self.put(&mut state, item, &mut batch);
+        drop(state);
+        batch.finish();
+        match left {
+            None => Ok(()),
+            Some(_) => Err(Error::new(error::WOULD_BLOCK, self.full())),
+        }
+    }
+
+    fn full(&self) -> String {
+        match self.capacity {
+            Some(0) => format!("nobody waits to receive from {}", self.label.as_str()),
+            _ => format!(
+                "{} is full: it has its capacity of {} items",
+                self.label.as_str(),
+                self.capacity.unwrap_or_default()
+            ),
+        }
+    }
+
+    /// # Errors
+    /// TIMEDOUT, CANCELLED, CLOSED, NOMEM; INVAL and STALE for the task. The item was not sent, then.
+    pub fn send(self: &Arc<Self>, task: TaskId, data: &[u8], timeout_ns: u64) -> Result<()> {
+        let item = Bytes::copy(data)?;
+        let deadline = Deadline::after(timeout_ns);
+        let object: Arc<dyn Object> = Arc::clone(self) as _;
+        wait::block(&object, task, deadline, |who, batch| {
+            self.begin_send(&object, task, item, who, !deadline.is_never(), batch)
+        })?
+        .into_result()
+        .map(drop)
+    }
+
+    /// # Errors
+    /// As [`send`](Self::send), but for those of waiting.
+    pub fn send_async(self: &Arc<Self>, task: TaskId, data: &[u8], op: OpId) -> Result<Submitted> {
+        wait::submit(op, |who, batch| {
+            let item = Bytes::copy(data)?;
+            let object: Arc<dyn Object> = Arc::clone(self) as _;
+            self.begin_send(&object, task, item, who, false, batch)
+        })
+    }
+
+    fn begin_send(
+        &self,
+        object: &Arc<dyn Object>,
+        task: TaskId,
+        item: Bytes,
+        who: Who,
+        timed: bool,
+        batch: &mut Batch,
+    ) -> Result<Begun> {
+        let slot = task::check(task)?;
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(self.closed());
+        }
+        let Some(item) = self.put(&mut state, item, batch) else {
+            return Ok(Begun::Now(Answer::granted()));
+        };
+        let key = state.lines.push(SENDERS, task, who, timed, Some(item));
+        let interrupted = wait::register(slot, object, key, who, !timed);
+        drop(state);
+        if interrupted {
+            self.withdraw(key, &Why::Cancelled, batch);
+        }
+        Ok(Begun::InLine(key))
+    }
+
+    /// # Errors
+    /// WOULD_BLOCK, CLOSED.
+    pub fn recv_nowait(&self) -> Result<Bytes> {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        let item = self.get(&mut state, &mut batch);
+        let closed = state.closed;
+        drop(state);
+        batch.finish();
+        match item {
+            Some(item) => Ok(item),
+            None if closed => Err(self.closed()),
+            None => {
+                let why = format!("{} has nothing to receive", self.label.as_str());
+                Err(Error::new(error::WOULD_BLOCK, why))
+            }
+        }
+    }
+
+    /// # Errors
+    /// TIMEDOUT, CANCELLED, CLOSED; INVAL and STALE for the task.
+    pub fn recv(self: &Arc<Self>, task: TaskId, timeout_ns: u64) -> Result<Bytes> {
+        let deadline = Deadline::after(timeout_ns);
+        let object: Arc<dyn Object> = Arc::clone(self) as _;
+        let answer = wait::block(&object, task, deadline, |who, batch| {
+            self.begin_recv(&object, task, who, !deadline.is_never(), batch)
+        })?
+        .into_result()?;
+        Ok(answer.data.expect("a receiver is granted an item"))
+    }
+
+    /// # Errors
+    /// As [`recv`](Self::recv), but for those of waiting.
+    pub fn recv_async(self: &Arc<Self>, task: TaskId, op: OpId) -> Result<()> {
+        let object: Arc<dyn Object> = Arc::clone(self) as _;
+        wait::submit_for_later(op, &object, |who, batch| {
+            self.begin_recv(&object, task, who, false, batch)
+        })
+    }
+
+    fn begin_recv(
+        &self,
+        object: &Arc<dyn Object>,
+        task: TaskId,
+        who: Who,
+        timed: bool,
+        batch: &mut Batch,
+    ) -> Result<Begun> {
+        let slot = task::check(task)?;
+        let mut state = self.state.lock();
+        if let Some(item) = self.get(&mut state, batch) {
+            return Ok(Begun::Now(Answer {
+                data: Some(item),
+                ..Answer::default()
+            }));
+        }
+        if state.closed {
+            return Err(self.closed());
+        }
+        let key = state.lines.push(RECEIVERS, task, who, timed, None);
+        let interrupted = wait::register(slot, object, key, who, !timed);
+        drop(state);
+        if interrupted {
+            self.withdraw(key, &Why::Cancelled, batch);
+        }
+        Ok(Begun::InLine(key))
+    }
+
+    /// Nothing is sent any more; what is queued can still be received.
+    pub fn close(&self) {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        state.closed = true;
+        let why: Arc<str> = self.closed().detail.into();
+        for line in [RECEIVERS, SENDERS] {
+            while let Some(waiter) = state.lines.pop(line) {
+                let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
+                state.lines.complete(waiter, answer, &mut batch);
+            }
+        }
+        drop(state);
+        batch.finish();
+    }
+
+    fn closed(&self) -> Error {
+        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
+    }
+
+    /// # Errors
+    /// BUSY.
+    pub fn retire(&self) -> Result<()> {
+        let state = self.state.lock();
+        let waiting = state.lines.len(RECEIVERS) + state.lines.len(SENDERS);
+        if waiting > 0 {
+            let why = format!("{} has {waiting} waiting", self.label.as_str());
+            return Err(Error::new(error::BUSY, why));
+        }
+        drop(state);
+        self.place.get().inspect(|place| registry::remove(**place));
+        Ok(())
+    }
+
+    pub fn stats(&self) -> Stats {
+        let state = self.state.lock();
+        Stats {
+            queued: state.queue.len() as u64,
+            capacity: self.capacity,
+            senders: state.lines.len(SENDERS) as u64,
+            receivers: state.lines.len(RECEIVERS) as u64,
+            sent: state.sent,
+            received: state.received,
+            counts: state.lines.counts,
+            closed: state.closed,
+        }
+    }
+}
+
+/// The statistics of a channel, at one moment.
+pub struct Stats {
+    pub queued: u64,
+    pub capacity: Option<u64>,
+    pub senders: u64,
+    pub receivers: u64,
+    pub sent: u64,
+    pub received: u64,
+    pub counts: WaitCounts,
+    pub closed: bool,
+}
+
+impl Object for Channel {
+    fn label(&self) -> &str {
+        self.label.as_str()
+    }
+
+    fn name(&self) -> &str {
+        &self.label.name
+    }
+
+    fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
+        let mut state = self.state.lock();
+        let Some(line) = state.lines.line_of(key) else {
+            return false;
+        };
+        let what = match line {
+            SENDERS => format!("room in {}", self.label.as_str()),
+            _ => format!("an item of {}", self.label.as_str()),
+        };
+        if let Some(waiter) = state.lines.remove(key) {
+            state.lines.refuse(waiter, why, &what, batch);
+        }
+        true
+    }
+
+    /// Anybody may receive or send.
+    fn held_up_by(&self, _: Key) -> Option<TaskId> {
+        None
+    }
+
+    /// An item that its receiver did not take is the next one's. What was sent stays sent.
+    fn pass_on(&self, _: TaskId, answer: Answer, batch: &mut Batch) {
+        let Some(item) = answer.data else {
+            return;
+        };
+        let mut state = self.state.lock();
+        match state.lines.pop(RECEIVERS) {
+            Some(receiver) => {
+                let answer = Answer {
+                    data: Some(item),
+                    ..Answer::default()
+                };
+                state.lines.complete(receiver, answer, batch);
+            }
+            None => {
+                // It was the first, and stays the first; also over the capacity, and after a close.
+                state.received -= 1;
+                state.queue.push_front(item);
+            }
+        }
+    }
+
+    fn owner_exited(&self, _: TaskId, _: &mut Report, _: &mut Batch) {}
+
+    fn describe(&self) -> Picture {
+        let state = self.state.lock();
+        let mut picture = Picture::new(&self.label, &state.lines, RECEIVERS);
+        picture.add_line(&state.lines, SENDERS);
+        picture.free = Some(state.queue.len() as u64);
+        picture
+    }
+}

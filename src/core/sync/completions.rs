@@ -1,0 +1,145 @@
+//! Calling the callbacks of completed operations.
+//!
+//! They run on the thread that completed the operation, with no lock held, one after the other: a callback that completes another
+//! operation, by a release for instance, adds to the list that is being worked off, so chains of any length need no stack.
+//! A thread that is ending calls nothing any more: a worker of the default cache does.
+
+use super::current;
+use super::operation::{self, Completion, OpId};
+use crate::core::cache::Cache;
+use crate::core::callback::{Completed, JobFn, Opaque};
+use crate::core::error::{self, Error};
+use crate::core::job::{Job, Needs};
+use crate::core::name::Name;
+use crate::core::submit;
+use crate::sys::sync::thread_local;
+use std::cell::Cell;
+use std::ffi::c_void;
+
+/// What a thread has still to call; a list without a destructor, since the thread may be ended in a callback.
+struct List {
+    ops: Vec<OpId>,
+    next: usize,
+}
+
+thread_local! {
+    // Not null while the thread is calling.
+    static CALLING: Cell<*mut List> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Calls the callbacks, here or on the way out of the callback that is running here.
+pub fn run(ops: Vec<OpId>) {
+    if current::is_ending() {
+        return run_elsewhere(ops);
+    }
+    let calling = CALLING.with(Cell::get);
+    // SAFETY: the list belongs to this thread, and is there while CALLING names it.
+    if let Some(list) = unsafe { calling.as_mut() } {
+        list.ops.extend(ops);
+        return;
+    }
+    current::watch_end();
+    let list = Box::into_raw(Box::new(List { ops, next: 0 }));
+    CALLING.with(|c| c.set(list));
+    while let Some(op) = next(list) {
+        call(op);
+    }
+    CALLING.with(|c| c.set(std::ptr::null_mut()));
+    // SAFETY: made above, and named nowhere any more.
+    drop(unsafe { Box::from_raw(list) });
+}
+
+fn next(list: *mut List) -> Option<OpId> {
+    // SAFETY: as above; no reference outlives this function, so a callback may add to the list.
+    let list = unsafe { &mut *list };
+    let op = list.ops.get(list.next).copied();
+    list.next += 1;
+    if list.next == list.ops.len() {
+        list.ops.clear();
+        list.next = 0;
+    }
+    op
+}
+
+/// The thread ends, maybe in the middle of a callback: the others are called elsewhere.
+pub fn thread_ends() {
+    let list = CALLING.with(Cell::take);
+    if !list.is_null() {
+        // SAFETY: made by `run`, which the thread will not come back to.
+        let list = unsafe { Box::from_raw(list) };
+        run_elsewhere(list.ops[list.next..].to_vec());
+    }
+}
+
+/// On a worker of the default cache.
+pub fn run_elsewhere(ops: Vec<OpId>) {
+    unsafe extern "C-unwind" fn job(ops: *mut c_void, _: *mut *mut c_void) -> i32 {
+        // SAFETY: the pointer that is given away below, once.
+        let ops = unsafe { Box::from_raw(ops.cast::<Vec<OpId>>()) };
+        run(*ops);
+        0
+    }
+    if ops.is_empty() {
+        return;
+    }
+    let ops = Box::into_raw(Box::new(ops));
+    let job = Job {
+        // SAFETY: made for the pointer that goes with it, and for any thread.
+        run: unsafe { JobFn::new(job) },
+        deliver: None,
+        arg: Opaque(ops.cast()),
+        arg_free: None,
+        name: Name::NONE,
+        needs: Needs::Nothing,
+        accepted_at: 0,
+        ticket: None,
+    };
+    let cache = Cache::default_cache();
+    let sent = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
+    cache.release();
+    if sent.is_err() {
+        // No thread can be started. Better here than never.
+        // SAFETY: the job was refused, so the list is still ours.
+        for op in *unsafe { Box::from_raw(ops) } {
+            call(op);
+        }
+    }
+}
+
+fn call(op: OpId) {
+    // An operation that was abandoned meanwhile is gone.
+    let Some(ready) = operation::consume(op) else {
+        return;
+    };
+    let completion = ready.completion;
+    let answer = ready.into_answer();
+    let (call, arg) = match completion {
+        Completion::Own(call, arg) => return call(arg, answer),
+        Completion::Host { call, arg } => (call, arg),
+    };
+    if answer.status < 0 {
+        error::keep(Error::new(
+            answer.status,
+            answer.why.as_deref().unwrap_or_default(),
+        ));
+    }
+    let completed = completed(op, answer);
+    call.call(arg.0, &completed);
+}
+
+/// In the layout of the host, with nothing to drop.
+fn completed(op: OpId, answer: crate::core::sync::wait::Answer) -> Completed {
+    let (data, len) = match answer.data {
+        Some(bytes) => bytes.into_raw(),
+        None => (std::ptr::null_mut(), 0),
+    };
+    Completed {
+        struct_size: size_of::<Completed>() as u32,
+        status: answer.status,
+        ticket: answer.ticket,
+        op: op.0,
+        holds_lock: i32::from(answer.holds_lock),
+        data: data.cast(),
+        len,
+    }
+}

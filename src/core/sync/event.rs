@@ -1,0 +1,229 @@
+//! The event: waiters complete when it is set, so setting and clearing it at once still lets everybody go.
+
+use super::graph::Picture;
+use super::label::Label;
+use super::operation::OpId;
+use super::registry;
+use super::report::Report;
+use super::task::{self, TaskId};
+use super::wait::{
+    self, Answer, Batch, Begun, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
+};
+use crate::core::error::{self, Error, Result};
+use crate::sys::clock::Deadline;
+use crate::sys::lock::{ForkLock, ForkReset};
+use crate::sys::sync::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+const LINE: u32 = 0;
+pub(crate) const RESETTABLE: u32 = 1;
+
+struct State {
+    lines: Lines<()>,
+    closed: bool,
+}
+
+impl ForkReset for State {
+    fn reset_in_child(&mut self) {
+        self.lines.forget_all();
+    }
+}
+
+pub struct Event {
+    /// Changes under `state`'s lock; is read without.
+    set: AtomicU32,
+    resettable: bool,
+    state: ForkLock<State>,
+    label: Label,
+    place: OnceLock<registry::Place>,
+}
+
+impl Event {
+    pub fn new(name: Option<&str>, flags: u32) -> Arc<Event> {
+        let event = Arc::new(Event {
+            set: AtomicU32::new(0),
+            resettable: flags & RESETTABLE != 0,
+            state: ForkLock::new(State {
+                lines: Lines::new(),
+                closed: false,
+            }),
+            label: Label::new("event", name),
+            place: OnceLock::new(),
+        });
+        let _ = event.place.set(registry::add(Arc::clone(&event) as _));
+        event
+    }
+
+    pub fn is_set(&self) -> bool {
+        // Acquire pairs with the Release in `set`: what came before is seen.
+        self.set.load(Ordering::Acquire) != 0
+    }
+
+    /// # Errors
+    /// CLOSED.
+    pub fn set(&self) -> Result<()> {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(self.closed());
+        }
+        self.set.store(1, Ordering::Release);
+        while let Some(waiter) = state.lines.pop(LINE) {
+            state.lines.complete(waiter, Answer::granted(), &mut batch);
+        }
+        drop(state);
+        batch.finish();
+        Ok(())
+    }
+
+    /// # Errors
+    /// UNSUPPORTED (it was not made resettable), CLOSED.
+    pub fn clear(&self) -> Result<()> {
+        if !self.resettable {
+            let why = format!("{} is not SELV_EVENT_RESETTABLE", self.label.as_str());
+            return Err(Error::new(error::UNSUPPORTED, why));
+        }
+        let state = self.state.lock();
+        if state.closed {
+            return Err(self.closed());
+        }
+        self.set.store(0, Ordering::Relaxed);
+        drop(state);
+        Ok(())
+    }
+
+    /// # Errors
+    /// TIMEDOUT, CANCELLED, CLOSED; INVAL and STALE for the task.
+    pub fn wait(self: &Arc<Self>, task: TaskId, timeout_ns: u64) -> Result<()> {
+        let slot = task::check(task)?;
+        if self.is_set() {
+            return Ok(());
+        }
+        let deadline = Deadline::after(timeout_ns);
+        let object: Arc<dyn Object> = Arc::clone(self) as _;
+        wait::block(&object, task, deadline, |who, batch| {
+            self.begin(&object, task, slot, who, !deadline.is_never(), batch)
+        })?
+        .into_result()
+        .map(drop)
+    }
+
+    /// # Errors
+    /// As [`wait`](Self::wait), but for those of waiting.
+    pub fn wait_async(self: &Arc<Self>, task: TaskId, op: OpId) -> Result<Submitted> {
+        wait::submit(op, |who, batch| {
+            let slot = task::check(task)?;
+            let object: Arc<dyn Object> = Arc::clone(self) as _;
+            self.begin(&object, task, slot, who, false, batch)
+        })
+    }
+
+    fn begin(
+        &self,
+        object: &Arc<dyn Object>,
+        task: TaskId,
+        slot: &task::Slot,
+        who: Who,
+        timed: bool,
+        batch: &mut Batch,
+    ) -> Result<Begun> {
+        let mut state = self.state.lock();
+        if self.is_set() {
+            return Ok(Begun::Now(Answer::granted()));
+        }
+        if state.closed {
+            return Err(self.closed());
+        }
+        let key = state.lines.push(LINE, task, who, timed, ());
+        let interrupted = wait::register(slot, object, key, who, !timed);
+        drop(state);
+        if interrupted {
+            self.withdraw(key, &Why::Cancelled, batch);
+        }
+        Ok(Begun::InLine(key))
+    }
+
+    /// Whoever waits is told so; the event stays as it is.
+    pub fn close(&self) {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        state.closed = true;
+        let why: Arc<str> = self.closed().detail.into();
+        while let Some(waiter) = state.lines.pop(LINE) {
+            let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
+            state.lines.complete(waiter, answer, &mut batch);
+        }
+        drop(state);
+        batch.finish();
+    }
+
+    fn closed(&self) -> Error {
+        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
+    }
+
+    /// # Errors
+    /// BUSY.
+    pub fn retire(&self) -> Result<()> {
+        let state = self.state.lock();
+        let waiting = state.lines.len(LINE);
+        if waiting > 0 {
+            let why = format!("{} has {waiting} waiting", self.label.as_str());
+            return Err(Error::new(error::BUSY, why));
+        }
+        drop(state);
+        self.place.get().inspect(|place| registry::remove(**place));
+        Ok(())
+    }
+
+    pub fn stats(&self) -> Stats {
+        let state = self.state.lock();
+        Stats {
+            is_set: self.is_set(),
+            waiting: state.lines.len(LINE) as u64,
+            counts: state.lines.counts,
+            closed: state.closed,
+        }
+    }
+}
+
+/// The statistics of an event, at one moment.
+pub struct Stats {
+    pub is_set: bool,
+    pub waiting: u64,
+    pub counts: WaitCounts,
+    pub closed: bool,
+}
+
+impl Object for Event {
+    fn label(&self) -> &str {
+        self.label.as_str()
+    }
+
+    fn name(&self) -> &str {
+        &self.label.name
+    }
+
+    fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
+        let mut state = self.state.lock();
+        let Some(waiter) = state.lines.remove(key) else {
+            return false;
+        };
+        state.lines.refuse(waiter, why, self.label.as_str(), batch);
+        true
+    }
+
+    /// Anybody may set it.
+    fn held_up_by(&self, _: Key) -> Option<TaskId> {
+        None
+    }
+
+    /// Nobody is the poorer for somebody having seen it set.
+    fn pass_on(&self, _: TaskId, _: Answer, _: &mut Batch) {}
+
+    fn owner_exited(&self, _: TaskId, _: &mut Report, _: &mut Batch) {}
+
+    fn describe(&self) -> Picture {
+        let state = self.state.lock();
+        Picture::new(&self.label, &state.lines, LINE)
+    }
+}

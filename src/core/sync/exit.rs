@@ -1,0 +1,76 @@
+//! The exit of a task: what it waits for is cancelled, what it was granted and did not use goes on, what it holds is broken,
+//! handed on or returned.
+//!
+//! Invariant: the task's number leaves its slot first. Who looks at an owner under the lock of an object either finds it alive,
+//! and then this exit comes to that object later and finds the waiter; or finds it gone, and then breaks the object itself.
+
+use super::operation;
+use super::registry;
+use super::report::{Item, Report};
+use super::task::{self, Kind, TaskId};
+use super::wait::{Batch, Why};
+use crate::core::error::{self, Error, Result};
+
+/// A task that the host made.
+///
+/// # Errors
+/// INVAL (also a thread's or a job's own task), STALE, FORKED.
+pub fn host_task(id: TaskId, batch: &mut Batch) -> Result<Report> {
+    task::check(id)?;
+    match task::kind(id) {
+        Some(kind @ (Kind::Thread | Kind::Job)) => Err(Error::new(
+            error::INVAL,
+            format!(
+                "{} exits with its {}, and not by itself",
+                task::Named(id),
+                kind.noun()
+            ),
+        )),
+        _ => exit(id, batch),
+    }
+}
+
+/// A thread's or a job's own task.
+pub fn implicit(id: TaskId) {
+    let mut batch = Batch::new();
+    // A task that is not this process's any more needs no exit.
+    let _ = exit(id, &mut batch);
+    batch.finish();
+}
+
+/// The same inside a destructor of the ending thread, where no callback may run.
+pub fn of_ending_thread(id: TaskId) {
+    let mut batch = Batch::new();
+    let _ = exit(id, &mut batch);
+    batch.finish_elsewhere();
+}
+
+fn exit(id: TaskId, batch: &mut Batch) -> Result<Report> {
+    let slot = task::end(id)?;
+    let mut report = Report::default();
+    let (waiting, unconsumed) = slot.with_info(|info| {
+        (
+            std::mem::take(&mut info.waiting),
+            std::mem::take(&mut info.unconsumed),
+        )
+    });
+    for wait in &waiting {
+        if wait.object.withdraw(wait.key, &Why::TaskExited, batch) {
+            report.add(Item::WaitCancelled, wait.object.name());
+        }
+    }
+    // A wait that was granted just now is among these.
+    let ops = waiting.iter().filter_map(|w| w.op).chain(unconsumed);
+    for op in ops {
+        if let Some(object) = operation::task_exited(op, batch) {
+            report.add(Item::GrantPassedOn, object.name());
+        }
+    }
+    if slot.holds_something() {
+        for object in registry::all() {
+            object.owner_exited(id, &mut report, batch);
+        }
+    }
+    task::give_back(id);
+    Ok(report)
+}

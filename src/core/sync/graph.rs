@@ -1,0 +1,308 @@
+//! The picture of who holds what and who waits for what, as text, JSON or DOT.
+//!
+//! Each object is looked at in a moment of its own, with nothing stopped: what has been waiting for long is right, what
+//! changes meanwhile may be seen before or after the change.
+
+use super::label::Label;
+use super::registry;
+use super::task::{self, Kind, Named, TaskId};
+use super::wait::{Lines, Who};
+use crate::sys::clock;
+use std::fmt::Write;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    Text,
+    Json,
+    Dot,
+}
+
+/// Who has an object, or a part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    Task(TaskId),
+    /// A borrower that means something to the host only.
+    Opaque(u64),
+}
+
+pub struct Waits {
+    task: TaskId,
+    for_ns: u64,
+    is_thread: bool,
+    timed: bool,
+}
+
+/// What an object says of itself.
+pub struct Picture {
+    kind: &'static str,
+    label: String,
+    name: String,
+    number: u64,
+    /// The lock of a condition.
+    pub of: Option<String>,
+    pub holders: Vec<Holding>,
+    /// Free permits or tokens, or queued items.
+    pub free: Option<u64>,
+    pub broken: bool,
+    waiting: Vec<Waits>,
+}
+
+impl Picture {
+    pub fn new<W>(label: &Label, lines: &Lines<W>, line: u32) -> Picture {
+        let mut picture = Picture {
+            kind: label.kind,
+            label: label.as_str().to_owned(),
+            name: label.name.clone(),
+            number: label.number,
+            of: None,
+            holders: Vec::new(),
+            free: None,
+            broken: false,
+            waiting: Vec::new(),
+        };
+        picture.add_line(lines, line);
+        picture
+    }
+
+    pub fn add_line<W>(&mut self, lines: &Lines<W>, line: u32) {
+        let now = clock::now_ns();
+        self.waiting.extend(lines.iter(line).map(|w| Waits {
+            task: w.task,
+            for_ns: now.saturating_sub(w.since_ns),
+            is_thread: matches!(w.who, Who::Thread(_)),
+            timed: w.timed,
+        }));
+    }
+
+    fn is_of_interest(&self) -> bool {
+        self.broken || !self.holders.is_empty() || !self.waiting.is_empty()
+    }
+
+    fn state(&self) -> String {
+        let mut words = Vec::new();
+        if self.broken {
+            words.push("broken".to_owned());
+        }
+        if let Some(of) = &self.of {
+            words.push(format!("of {of}"));
+        }
+        if let Some(free) = self.free {
+            words.push(match self.kind {
+                "channel" => format!("{free} queued"),
+                _ => format!("{free} free"),
+            });
+        }
+        words.join(", ")
+    }
+}
+
+/// The whole picture.
+pub fn draw(format: Format) -> String {
+    let objects: Vec<Picture> = registry::all().iter().map(|o| o.describe()).collect();
+    match format {
+        Format::Text => text(&objects),
+        Format::Json => json(&objects),
+        Format::Dot => dot(&objects),
+    }
+}
+
+fn duration(ns: u64) -> String {
+    match ns {
+        0..1_000_000 => format!("{} us", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{:.1} s", ns as f64 / 1e9),
+    }
+}
+
+fn holder(holding: &Holding) -> String {
+    match holding {
+        Holding::Task(task) => Named(*task).to_string(),
+        Holding::Opaque(number) => format!("borrower {number:#x}"),
+    }
+}
+
+fn text(objects: &[Picture]) -> String {
+    let mut out = String::new();
+    let mut quiet = 0;
+    for object in objects {
+        if !object.is_of_interest() {
+            quiet += 1;
+            continue;
+        }
+        out.push_str(&object.label);
+        let state = object.state();
+        if !state.is_empty() {
+            let _ = write!(out, " ({state})");
+        }
+        let holders: Vec<String> = object.holders.iter().map(holder).collect();
+        if !holders.is_empty() {
+            let _ = write!(out, ", held by {}", holders.join(", "));
+        }
+        out.push('\n');
+        for w in &object.waiting {
+            let how = match (w.is_thread, w.timed) {
+                (true, false) => "blocked",
+                (true, true) => "blocked, with a timeout",
+                (false, _) => "by an operation",
+            };
+            let _ = writeln!(
+                out,
+                "  {} waits, {how}, for {}",
+                Named(w.task),
+                duration(w.for_ns)
+            );
+        }
+    }
+    let _ = writeln!(
+        out,
+        "{} objects: {quiet} neither held nor waited for, {} waits",
+        objects.len(),
+        objects.iter().map(|o| o.waiting.len()).sum::<usize>()
+    );
+    out
+}
+
+/// A string of JSON, and of DOT, which has fewer escapes.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if u32::from(c) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn list<T>(items: impl IntoIterator<Item = T>, one: impl Fn(T) -> String) -> String {
+    let items: Vec<String> = items.into_iter().map(one).collect();
+    format!("[{}]", items.join(","))
+}
+
+fn json(objects: &[Picture]) -> String {
+    let tasks = list(task::all(), |id| {
+        let kind = match task::kind(id) {
+            Some(Kind::Thread) => "thread",
+            Some(Kind::Job) => "job",
+            _ => "host",
+        };
+        let held = objects
+            .iter()
+            .filter(|o| o.holders.contains(&Holding::Task(id)));
+        let wanted = objects
+            .iter()
+            .filter(|o| o.waiting.iter().any(|w| w.task == id));
+        format!(
+            "{{\"id\":{},\"name\":{},\"kind\":\"{kind}\",\"holds\":{},\"waits_for\":{}}}",
+            id.0,
+            quoted(&task::name(id)),
+            list(held, |o| quoted(&o.label)),
+            list(wanted, |o| quoted(&o.label))
+        )
+    });
+    let objects = list(objects, |o| {
+        let owners = list(&o.holders, |h| match h {
+            Holding::Task(task) => task.0.to_string(),
+            Holding::Opaque(number) => quoted(&format!("{number:#x}")),
+        });
+        let owner = match (&o.kind, &o.holders[..]) {
+            (&"lock", [Holding::Task(task)]) => task.0.to_string(),
+            _ => "null".to_owned(),
+        };
+        let free = o.free.map_or("null".to_owned(), |n| n.to_string());
+        let of = o.of.as_deref().map_or("null".to_owned(), quoted);
+        let waiting = list(&o.waiting, |w| {
+            format!(
+                "{{\"task\":{},\"for_ns\":{},\"how\":\"{}\",\"timed\":{}}}",
+                w.task.0,
+                w.for_ns,
+                if w.is_thread { "thread" } else { "operation" },
+                w.timed
+            )
+        });
+        format!(
+            "{{\"kind\":\"{}\",\"name\":{},\"id\":{},\"owner\":{owner},\"owners\":{owners},\"free\":{free},\"of\":{of},\"broken\":{},\"waiting\":{waiting}}}",
+            o.kind,
+            quoted(&o.name),
+            o.number,
+            o.broken
+        )
+    });
+    format!("{{\"tasks\":{tasks},\"objects\":{objects}}}\n")
+}
+
+fn dot(objects: &[Picture]) -> String {
+    let mut out =
+        String::from("digraph waits {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n");
+    let mut tasks: Vec<TaskId> = Vec::new();
+    let note = |task: TaskId, tasks: &mut Vec<TaskId>| {
+        if !tasks.contains(&task) {
+            tasks.push(task);
+        }
+    };
+    let mut edges = String::new();
+    for object in objects.iter().filter(|o| o.is_of_interest()) {
+        let state = object.state();
+        let label = match state.is_empty() {
+            true => object.label.clone(),
+            false => format!("{} ({state})", object.label),
+        };
+        let colour = if object.broken { ", color=red" } else { "" };
+        let _ = writeln!(
+            out,
+            "  o{} [shape=box, label={}{colour}];",
+            object.number,
+            quoted(&label)
+        );
+        for held in &object.holders {
+            match held {
+                Holding::Task(task) => {
+                    note(*task, &mut tasks);
+                    let _ = writeln!(
+                        edges,
+                        "  o{} -> t{} [label=\"held by\"];",
+                        object.number, task.0
+                    );
+                }
+                Holding::Opaque(number) => {
+                    let name = format!("borrower {number:#x}");
+                    let _ = writeln!(
+                        edges,
+                        "  o{} -> {} [label=\"held by\"];",
+                        object.number,
+                        quoted(&name)
+                    );
+                }
+            }
+        }
+        for w in &object.waiting {
+            note(w.task, &mut tasks);
+            let style = if w.timed { ", style=dashed" } else { "" };
+            let _ = writeln!(
+                edges,
+                "  t{} -> o{} [label=\"waits, {}\"{style}];",
+                w.task.0,
+                object.number,
+                duration(w.for_ns)
+            );
+        }
+    }
+    for task in tasks {
+        let _ = writeln!(
+            out,
+            "  t{} [shape=ellipse, label={}];",
+            task.0,
+            quoted(&Named(task).to_string())
+        );
+    }
+    out.push_str(&edges);
+    out.push_str("}\n");
+    out
+}

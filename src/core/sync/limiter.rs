@@ -1,0 +1,417 @@
+//! The limiter: so many tokens, one for each borrower (the CapacityLimiter of Trio).
+//!
+//! A token that comes free goes to the first in line at that moment, so nobody who comes by can take it. The total may be
+//! set below what is borrowed; tokens then come back without going out again.
+
+use super::deadlock;
+use super::graph::{Holding, Picture};
+use super::label::Label;
+use super::operation::OpId;
+use super::registry;
+use super::report::{Item, Report};
+use super::task::{self, Life, Named, TaskId};
+use super::wait::{
+    self, Answer, Batch, Begun, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
+};
+use crate::core::error::{self, Error, Result};
+use crate::sys::clock::Deadline;
+use crate::sys::lock::{ForkLock, ForkReset};
+use crate::sys::sync::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+const LINE: u32 = 0;
+
+/// Who has a token: a task, whose exit returns it, or a number that means something to the host only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Borrower {
+    Task(TaskId),
+    Opaque(u64),
+}
+
+impl fmt::Display for Borrower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Borrower::Task(task) => Named(*task).fmt(f),
+            Borrower::Opaque(number) => write!(f, "borrower {number:#x}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Has {
+    Token,
+    Place,
+}
+
+struct State {
+    lines: Lines<Borrower>,
+    total: u64,
+    borrowed: u64,
+    /// Everybody with a token, or in line for one.
+    known: HashMap<Borrower, Has>,
+    closed: bool,
+}
+
+impl ForkReset for State {
+    fn reset_in_child(&mut self) {
+        self.lines.forget_all();
+        std::mem::forget(std::mem::take(&mut self.known));
+        self.borrowed = 0;
+    }
+    fn keep_in_child(&mut self) {
+        self.lines.forget_all();
+        // What other threads' tasks have borrowed, they have in the parent process.
+        self.known.retain(|who, has| {
+            *has == Has::Token
+                && match who {
+                    Borrower::Task(task) => task::life(*task) == Life::Alive,
+                    Borrower::Opaque(_) => true,
+                }
+        });
+        self.borrowed = self.known.len() as u64;
+    }
+}
+
+pub struct Limiter {
+    state: ForkLock<State>,
+    label: Label,
+    place: OnceLock<registry::Place>,
+}
+
+impl Limiter {
+    /// # Errors
+    /// INVAL: no token at all.
+    pub fn new(name: Option<&str>, total: u64) -> Result<Arc<Limiter>> {
+        if total == 0 {
+            return Err(Error::new(
+                error::INVAL,
+                "selv_limiter_options.total is 0: a limiter begins with at least one token",
+            ));
+        }
+        let limiter = Arc::new(Limiter {
+            state: ForkLock::new(State {
+                lines: Lines::new(),
+                total,
+                borrowed: 0,
+                known: HashMap::new(),
+                closed: false,
+            }),
+            label: Label::new("limiter", name),
+            place: OnceLock::new(),
+        });
+        let _ = limiter.place.set(registry::add(Arc::clone(&limiter) as _));
+        Ok(limiter)
+    }
+
+    fn check_borrower(who: Borrower) -> Result<()> {
+        match who {
+            Borrower::Task(task) => task::check(task).map(drop),
+            Borrower::Opaque(_) => Ok(()),
+        }
+    }
+
+    /// Takes a token if one is free and nobody is in line.
+    ///
+    /// # Errors
+    /// CLOSED, DUPLICATE.
+    fn take(&self, state: &mut State, who: Borrower) -> Result<bool> {
+        if let Some(has) = state.known.get(&who) {
+            let why = match has {
+                Has::Token => "has a token of",
+                Has::Place => "is in line for a token of",
+            };
+            return Err(Error::new(
+                error::DUPLICATE,
+                format!("{who} {why} {} already", self.label.as_str()),
+            ));
+        }
+        if state.closed {
+            return Err(self.closed());
+        }
+        if state.borrowed >= state.total || !state.lines.is_empty(LINE) {
+            return Ok(false);
+        }
+        Self::give(state, who);
+        Ok(true)
+    }
+
+    fn give(state: &mut State, who: Borrower) {
+        state.borrowed += 1;
+        state.known.insert(who, Has::Token);
+        if let Borrower::Task(task) = who {
+            // Relaxed: read by the task's exit, which comes after whatever it was given.
+            task::slot_of(task).inspect(|s| {
+                s.tokens.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    fn take_back(state: &mut State, who: Borrower) {
+        state.known.remove(&who);
+        state.borrowed -= 1;
+        if let Borrower::Task(task) = who {
+            task::slot_of(task).inspect(|s| {
+                s.tokens.fetch_sub(1, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// Free tokens go to the first in line.
+    fn serve(state: &mut State, batch: &mut Batch) {
+        while state.borrowed < state.total
+            && let Some(waiter) = state.lines.pop(LINE)
+        {
+            Self::give(state, waiter.want);
+            let answer = Answer {
+                granted: Granted::Token(waiter.want),
+                ..Answer::default()
+            };
+            state.lines.complete(waiter, answer, batch);
+        }
+    }
+
+    fn none_free(&self, state: &State) -> String {
+        format!(
+            "no token of {} is free: {} of {} are borrowed, and {} are in line",
+            self.label.as_str(),
+            state.borrowed,
+            state.total,
+            state.lines.len(LINE)
+        )
+    }
+
+    /// # Errors
+    /// WOULD_BLOCK, DUPLICATE, CLOSED; INVAL and STALE for a task.
+    pub fn try_acquire(&self, who: Borrower) -> Result<()> {
+        Self::check_borrower(who)?;
+        let mut state = self.state.lock();
+        match self.take(&mut state, who)? {
+            true => Ok(()),
+            false => Err(Error::new(error::WOULD_BLOCK, self.none_free(&state))),
+        }
+    }
+
+    /// `waiter` waits for a token for `who`.
+    ///
+    /// # Errors
+    /// TIMEDOUT, CANCELLED, DUPLICATE, CLOSED, DEADLOCK; INVAL and STALE for a task.
+    pub fn acquire(self: &Arc<Self>, waiter: TaskId, who: Borrower, timeout_ns: u64) -> Result<()> {
+        let deadline = Deadline::after(timeout_ns);
+        if timeout_ns == 0 {
+            task::check(waiter)?;
+            return self.try_acquire(who).map_err(|e| match e.status {
+                error::WOULD_BLOCK => Error::new(error::TIMEDOUT, e.detail),
+                _ => e,
+            });
+        }
+        let object: Arc<dyn Object> = Arc::clone(self) as _;
+        wait::block(&object, waiter, deadline, |by, batch| {
+            self.begin(&object, waiter, who, by, deadline.is_never(), batch)
+        })?
+        .into_result()
+        .map(drop)
+    }
+
+    /// # Errors
+    /// As [`acquire`](Self::acquire), but for those of waiting.
+    pub fn acquire_async(
+        self: &Arc<Self>,
+        waiter: TaskId,
+        who: Borrower,
+        op: OpId,
+    ) -> Result<Submitted> {
+        wait::submit(op, |by, batch| {
+            let object: Arc<dyn Object> = Arc::clone(self) as _;
+            self.begin(&object, waiter, who, by, true, batch)
+        })
+    }
+
+    fn begin(
+        &self,
+        object: &Arc<dyn Object>,
+        waiter: TaskId,
+        who: Borrower,
+        by: Who,
+        edge: bool,
+        batch: &mut Batch,
+    ) -> Result<Begun> {
+        Self::check_borrower(who)?;
+        let slot = task::check(waiter)?;
+        let mut state = self.state.lock();
+        if self.take(&mut state, who)? {
+            return Ok(Begun::Now(Answer::granted()));
+        }
+        state.known.insert(who, Has::Place);
+        let key = state.lines.push(LINE, waiter, by, !edge, who);
+        let interrupted = wait::register(slot, object, key, by, edge);
+        drop(state);
+        if interrupted {
+            self.withdraw(key, &Why::Cancelled, batch);
+        } else if edge
+            && let Some(ring) = deadlock::refuse_ring(waiter, object, key, batch)
+            && !matches!(by, Who::Thread(_))
+        {
+            return Err(Error::new(error::DEADLOCK, &*ring));
+        }
+        Ok(Begun::InLine(key))
+    }
+
+    /// # Errors
+    /// NOT_OWNER; INVAL and STALE for a task.
+    pub fn release(&self, who: Borrower) -> Result<()> {
+        let mut batch = Batch::new();
+        let result = self.give_back(who, &mut batch);
+        batch.finish();
+        result
+    }
+
+    fn give_back(&self, who: Borrower, batch: &mut Batch) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.known.get(&who) != Some(&Has::Token) {
+            drop(state);
+            Self::check_borrower(who)?;
+            return Err(Error::new(
+                error::NOT_OWNER,
+                format!("{who} has no token of {}", self.label.as_str()),
+            ));
+        }
+        Self::take_back(&mut state, who);
+        Self::serve(&mut state, batch);
+        Ok(())
+    }
+
+    pub fn set_total(&self, total: u64) {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        state.total = total;
+        Self::serve(&mut state, &mut batch);
+        drop(state);
+        batch.finish();
+    }
+
+    /// Nobody gets a token any more.
+    pub fn close(&self) {
+        let mut batch = Batch::new();
+        let mut state = self.state.lock();
+        state.closed = true;
+        let why: Arc<str> = self.closed().detail.into();
+        while let Some(waiter) = state.lines.pop(LINE) {
+            state.known.remove(&waiter.want);
+            let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
+            state.lines.complete(waiter, answer, &mut batch);
+        }
+        drop(state);
+        batch.finish();
+    }
+
+    fn closed(&self) -> Error {
+        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
+    }
+
+    /// # Errors
+    /// BUSY.
+    pub fn retire(&self) -> Result<()> {
+        let state = self.state.lock();
+        let waiting = state.lines.len(LINE);
+        if waiting > 0 || state.borrowed > 0 {
+            let why = format!(
+                "{} has {} tokens borrowed, and {waiting} waiting",
+                self.label.as_str(),
+                state.borrowed
+            );
+            return Err(Error::new(error::BUSY, why));
+        }
+        drop(state);
+        self.place.get().inspect(|place| registry::remove(**place));
+        Ok(())
+    }
+
+    pub fn stats(&self) -> Stats {
+        let state = self.state.lock();
+        Stats {
+            total: state.total,
+            borrowed: state.borrowed,
+            waiting: state.lines.len(LINE) as u64,
+            counts: state.lines.counts,
+            closed: state.closed,
+        }
+    }
+}
+
+/// The statistics of a limiter, at one moment.
+pub struct Stats {
+    pub total: u64,
+    pub borrowed: u64,
+    pub waiting: u64,
+    pub counts: WaitCounts,
+    pub closed: bool,
+}
+
+impl Object for Limiter {
+    fn label(&self) -> &str {
+        self.label.as_str()
+    }
+
+    fn name(&self) -> &str {
+        &self.label.name
+    }
+
+    fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
+        let mut state = self.state.lock();
+        let Some(waiter) = state.lines.remove(key) else {
+            return false;
+        };
+        state.known.remove(&waiter.want);
+        let what = format!("a token of {}", self.label.as_str());
+        state.lines.refuse(waiter, why, &what, batch);
+        true
+    }
+
+    /// With one token, the task that has it; with more, any of several could end the wait.
+    fn held_up_by(&self, key: Key) -> Option<TaskId> {
+        let state = self.state.lock();
+        state.lines.get(key)?;
+        if state.total > 1 || state.borrowed != 1 {
+            return None;
+        }
+        state.known.iter().find_map(|(who, has)| match (who, has) {
+            (Borrower::Task(task), Has::Token) => Some(*task),
+            _ => None,
+        })
+    }
+
+    fn pass_on(&self, _: TaskId, answer: Answer, batch: &mut Batch) {
+        if let Granted::Token(who) = answer.granted {
+            // It can have been returned already, by the exit of the task that it was for.
+            let _ = self.give_back(who, batch);
+        }
+    }
+
+    fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
+        let mut state = self.state.lock();
+        let who = Borrower::Task(task);
+        if state.known.get(&who) == Some(&Has::Token) {
+            Self::take_back(&mut state, who);
+            Self::serve(&mut state, batch);
+            report.add(Item::TokenReturned, &self.label.name);
+        }
+    }
+
+    fn describe(&self) -> Picture {
+        let state = self.state.lock();
+        let mut picture = Picture::new(&self.label, &state.lines, LINE);
+        picture.free = Some(state.total.saturating_sub(state.borrowed));
+        picture.holders = state
+            .known
+            .iter()
+            .filter(|(_, has)| **has == Has::Token)
+            .map(|(who, _)| match who {
+                Borrower::Task(task) => Holding::Task(*task),
+                Borrower::Opaque(number) => Holding::Opaque(*number),
+            })
+            .collect();
+        picture
+    }
+}

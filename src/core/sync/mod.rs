@@ -1,0 +1,24 @@
+//! Tasks, and the primitives through which they wait for each other.
+//!
+//! Read in this order: [`task`] who owns, [`wait`] how anybody waits, [`operation`] waiting without a thread, [`lock`] and
+//! [`condition`], then the others; [`exit`] what an exit breaks, [`deadlock`] the rings that are refused, [`graph`] the picture.
+
+pub mod channel;
+pub mod completions;
+pub mod condition;
+pub mod current;
+pub mod deadlock;
+pub mod event;
+pub mod exit;
+pub mod graph;
+pub mod label;
+pub mod limiter;
+pub mod lock;
+pub mod operation;
+pub mod parker;
+pub mod parking_lot;
+pub mod registry;
+pub mod report;
+pub mod semaphore;
+pub mod task;
+pub mod wait;

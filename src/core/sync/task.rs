@@ -1,0 +1,450 @@
+//! Tasks: whatever the host says owns things. A task is a number, which is never used again, and a slot, which is.
+//!
+//! Invariant: a slot's `id` is its task's number from `begin` until that task's exit takes it away, by one compare-exchange; so a
+//! task exits once, and a number that is not in its slot any more belongs to a task that has exited.
+//! What a task waits for is in its slot, under the slot's lock, which is taken inside the locks of objects, and alone.
+
+use super::wait::Waiting;
+use crate::core::error::{self, Error, Result};
+use crate::core::name::Name;
+use crate::sys::fork;
+use crate::sys::lock::{ForkLock, ForkReset, static_lock};
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::table::{Table, static_table};
+use crate::sys::thread;
+use crossbeam_utils::CachePadded;
+use std::fmt;
+
+const SLOT_BITS: u32 = 24;
+/// A number leaves two bits of a word for flags, and never comes to an end: 2^38 tasks in each of 2^24 slots.
+const ID_BITS: u32 = 62;
+/// In a slot's `id`, in a fork child: the task belongs to the parent process.
+const FORKED: u64 = 1 << 63;
+
+/// A task's number. 0 is none.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TaskId(pub u64);
+
+impl TaskId {
+    pub(crate) const NONE: TaskId = TaskId(0);
+
+    fn slot_index(self) -> usize {
+        (self.0 & ((1 << SLOT_BITS) - 1)) as usize
+    }
+}
+
+/// What a task is, which decides who ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Made by the host, which ends it.
+    Host,
+    /// A thread's own; it exits with the thread.
+    Thread,
+    /// A job's; it exits with the job.
+    Job,
+}
+
+impl Kind {
+    pub fn noun(self) -> &'static str {
+        match self {
+            Kind::Host => "task",
+            Kind::Thread => "thread",
+            Kind::Job => "job",
+        }
+    }
+}
+
+/// What happens to a task's slot under its lock.
+pub struct Info {
+    generation: u64,
+    /// The slot's latest task, which may have exited.
+    latest: TaskId,
+    kind: Kind,
+    name: Name,
+    /// What it waits for.
+    pub waiting: Vec<Waiting>,
+    /// Operations that were completed, and whose callback has not begun.
+    pub unconsumed: Vec<super::operation::OpId>,
+    /// Somebody interrupted the task when it was not blocked.
+    interrupted: bool,
+}
+
+impl ForkReset for Info {
+    fn reset_in_child(&mut self) {
+        // Nobody waits here for what the parent waits for.
+        std::mem::forget(std::mem::take(&mut self.waiting));
+        std::mem::forget(std::mem::take(&mut self.unconsumed));
+        self.interrupted = false;
+    }
+}
+
+/// A task's place in the table.
+pub struct Slot {
+    id: AtomicU64,
+    /// Locks that the task holds: the sum of what its own calls changed, which only they write, and of what other threads
+    /// handed to it.
+    held_own: AtomicU64,
+    held_given: AtomicU64,
+    /// Tokens of limiters, and places as a breaker of parking lots.
+    pub tokens: AtomicU64,
+    pub breaker_of: AtomicU64,
+    /// The thread that made the task, or entered it last; decides which process it is in after a fork.
+    thread: AtomicU64,
+    /// How many things it waits for, for a look with no lock.
+    waits: AtomicU32,
+    info: ForkLock<Info>,
+}
+
+/// A row of the table.
+pub struct Row(CachePadded<Slot>);
+
+impl Default for Row {
+    fn default() -> Row {
+        Row(CachePadded::new(Slot {
+            id: AtomicU64::new(0),
+            held_own: AtomicU64::new(0),
+            held_given: AtomicU64::new(0),
+            tokens: AtomicU64::new(0),
+            breaker_of: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+            waits: AtomicU32::new(0),
+            info: ForkLock::new(Info {
+                generation: 0,
+                latest: TaskId::NONE,
+                kind: Kind::Host,
+                name: Name::NONE,
+                waiting: Vec::new(),
+                unconsumed: Vec::new(),
+                interrupted: false,
+            }),
+        }))
+    }
+}
+
+struct Free(Vec<u32>);
+
+impl ForkReset for Free {
+    fn reset_in_child(&mut self) {
+        std::mem::forget(std::mem::take(&mut self.0));
+    }
+    fn keep_in_child(&mut self) {}
+}
+
+static_table!(static SLOTS: Row);
+static_lock!(static FREE: Free = Free(Vec::new()));
+
+/// Whether a number stands for a living task of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Life {
+    Alive,
+    /// Of the parent process, in a fork child.
+    Forked,
+    Exited,
+}
+
+/// Makes a task.
+///
+/// # Errors
+/// NOMEM: there are as many as there can be.
+pub fn begin(kind: Kind, name: Name) -> Result<TaskId> {
+    crate::core::entered::watch_forks();
+    let mut free = FREE.lock();
+    let index = match free.0.pop() {
+        Some(index) => index as usize,
+        None => SLOTS.grow().ok_or_else(|| {
+            Error::new(
+                error::NOMEM,
+                format!("there are {} tasks, which is the limit", Table::<Row>::MOST),
+            )
+        })?,
+    };
+    drop(free);
+    let slot = &SLOTS.get(index).expect("grown, or used before").0;
+    let mut info = slot.info.lock();
+    info.generation += 1;
+    debug_assert!(info.generation < 1 << (ID_BITS - SLOT_BITS));
+    let id = TaskId(info.generation << SLOT_BITS | index as u64);
+    info.latest = id;
+    info.kind = kind;
+    info.name = name;
+    info.interrupted = false;
+    drop(info);
+    for counter in [
+        &slot.held_own,
+        &slot.held_given,
+        &slot.tokens,
+        &slot.breaker_of,
+    ] {
+        counter.store(0, Ordering::Relaxed);
+    }
+    slot.waits.store(0, Ordering::Relaxed);
+    slot.thread.store(thread::token(), Ordering::Relaxed);
+    // Release: who finds the task finds its slot made ready; pairs with the Acquire in `check`.
+    slot.id.store(id.0, Ordering::Release);
+    Ok(id)
+}
+
+/// The slot that a number has, or had.
+#[inline]
+pub fn slot_of(id: TaskId) -> Option<&'static Slot> {
+    SLOTS.get(id.slot_index()).map(|row| &*row.0)
+}
+
+/// The slot of a living task.
+///
+/// # Errors
+/// INVAL (never a task), STALE, FORKED.
+#[inline]
+pub fn check(id: TaskId) -> Result<&'static Slot> {
+    match slot_of(id) {
+        // Acquire pairs with the Release in `begin`.
+        Some(slot) if slot.id.load(Ordering::Acquire) == id.0 && id.0 != 0 => Ok(slot),
+        slot => Err(refusal(id, slot)),
+    }
+}
+
+#[cold]
+fn refusal(id: TaskId, slot: Option<&'static Slot>) -> Error {
+    if id.0 == 0 {
+        return Error::new(error::INVAL, "the task is 0, which stands for none");
+    }
+    let known = slot.map(|s| (s.info.lock().generation, s.id.load(Ordering::Acquire)));
+    match known {
+        Some((_, now)) if now == id.0 | FORKED => Error::new(
+            error::FORKED,
+            format!("{} belongs to the parent process", Named(id)),
+        ),
+        Some((latest, _)) if id.0 >> SLOT_BITS != 0 && id.0 >> SLOT_BITS <= latest => {
+            Error::new(error::STALE, format!("{} has exited", Named(id)))
+        }
+        _ => Error::new(
+            error::INVAL,
+            format!("{:#x} was never the number of a task", id.0),
+        ),
+    }
+}
+
+pub fn life(id: TaskId) -> Life {
+    match slot_of(id).map_or(0, |slot| slot.id.load(Ordering::Acquire)) {
+        now if now == id.0 => Life::Alive,
+        now if now == id.0 | FORKED => Life::Forked,
+        _ => Life::Exited,
+    }
+}
+
+/// Takes the task's number out of its slot: from here on it has exited.
+///
+/// # Errors
+/// As [`check`]; STALE for all but the first.
+pub fn end(id: TaskId) -> Result<&'static Slot> {
+    let slot = check(id)?;
+    // AcqRel: what the task did comes before; pairs with the Acquire of those who find it gone.
+    match slot
+        .id
+        .compare_exchange(id.0, 0, Ordering::AcqRel, Ordering::Acquire)
+    {
+        Ok(_) => Ok(slot),
+        Err(_) => Err(refusal(id, Some(slot))),
+    }
+}
+
+/// The slot of a task that has ended may have another one.
+pub fn give_back(id: TaskId) {
+    FREE.lock().0.push(id.slot_index() as u32);
+}
+
+pub fn kind(id: TaskId) -> Option<Kind> {
+    let info = slot_of(id)?.info.lock();
+    (info.latest == id).then_some(info.kind)
+}
+
+/// Every living task.
+pub fn all() -> impl Iterator<Item = TaskId> {
+    (0..SLOTS.rows()).filter_map(|index| {
+        let id = SLOTS.get(index)?.0.id.load(Ordering::Acquire);
+        (id != 0 && id & FORKED == 0).then_some(TaskId(id))
+    })
+}
+
+impl Slot {
+    /// On the task's own behalf: it has one lock more.
+    #[inline]
+    pub fn took_lock(&self) {
+        let held = self.held_own.load(Ordering::Relaxed);
+        self.held_own.store(held.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// On the task's own behalf: it has one lock less.
+    #[inline]
+    pub fn dropped_lock(&self) {
+        let held = self.held_own.load(Ordering::Relaxed);
+        self.held_own.store(held.wrapping_sub(1), Ordering::Relaxed);
+    }
+
+    /// Another thread has given the task a lock.
+    pub fn given_lock(&self) {
+        self.held_given.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another thread has taken the task's lock away.
+    pub fn robbed_of_lock(&self) {
+        self.held_given.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is anything that would be missed if the task exited now.
+    pub fn holds_something(&self) -> bool {
+        let locks = self
+            .held_own
+            .load(Ordering::Relaxed)
+            .wrapping_add(self.held_given.load(Ordering::Relaxed));
+        locks != 0
+            || self.tokens.load(Ordering::Relaxed) != 0
+            || self.breaker_of.load(Ordering::Relaxed) != 0
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        // SeqCst, as in `begin_wait`: of two tasks that begin to wait for each other, one sees the other.
+        self.waits.load(Ordering::SeqCst) != 0
+    }
+
+    /// Something with no lock to say is done to what the slot knows of its task.
+    pub fn with_info<R>(&self, f: impl FnOnce(&mut Info) -> R) -> R {
+        f(&mut self.info.lock())
+    }
+
+    /// Notes what the task waits for; true if it was interrupted before, and the wait blocks.
+    pub fn begin_wait(&self, waiting: Waiting) -> bool {
+        let blocks = waiting.op.is_none();
+        let mut info = self.info.lock();
+        info.waiting.push(waiting);
+        self.waits
+            .store(info.waiting.len() as u32, Ordering::SeqCst);
+        blocks && std::mem::take(&mut info.interrupted)
+    }
+
+    /// The wait is over.
+    pub fn end_wait(&self, wait: u64, unconsumed: Option<super::operation::OpId>) {
+        let mut info = self.info.lock();
+        if let Some(at) = info.waiting.iter().position(|w| w.key.wait == wait) {
+            let over = info.waiting.swap_remove(at);
+            self.waits
+                .store(info.waiting.len() as u32, Ordering::SeqCst);
+            info.unconsumed.extend(unconsumed);
+            drop(info);
+            // The reference to the object may be the last.
+            drop(over);
+        }
+    }
+
+    pub fn consumed(&self, op: super::operation::OpId) {
+        let mut info = self.info.lock();
+        if let Some(at) = info.unconsumed.iter().position(|&o| o == op) {
+            info.unconsumed.swap_remove(at);
+        }
+    }
+
+    /// What the task waits for, if that is one thing.
+    pub fn sole_wait(&self) -> Option<Waiting> {
+        if !self.is_waiting() {
+            return None;
+        }
+        let info = self.info.lock();
+        match &info.waiting[..] {
+            [one] => Some(one.clone()),
+            _ => None,
+        }
+    }
+
+    /// The blocking wait to interrupt; if there is none, the next one is going to be.
+    pub fn interrupt(&self) -> Option<Waiting> {
+        let mut info = self.info.lock();
+        let blocked = info.waiting.iter().find(|w| w.op.is_none()).cloned();
+        info.interrupted = blocked.is_none();
+        blocked
+    }
+
+    /// The wait that was to be interrupted was over already: the next one is.
+    pub fn keep_interrupt(&self) {
+        self.info.lock().interrupted = true;
+    }
+
+    /// The thread has made the task its own.
+    pub fn entered_here(&self) {
+        self.thread.store(thread::token(), Ordering::Relaxed);
+    }
+}
+
+/// A task in the words of a message: its kind and name, and its number if it has none.
+pub struct Named(pub TaskId);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = slot_of(self.0).and_then(|slot| {
+            let info = slot.info.lock();
+            (info.latest == self.0).then_some((info.kind, info.name))
+        });
+        match known {
+            Some((kind, name)) if !name.is_none() => write!(f, "{} '{name}'", kind.noun()),
+            Some((kind, _)) => write!(f, "{} {:#x}", kind.noun(), self.0.0),
+            None => write!(f, "task {:#x}", self.0.0),
+        }
+    }
+}
+
+/// The name alone, for those who show it by itself.
+pub fn name(id: TaskId) -> String {
+    slot_of(id).map_or(String::new(), |slot| {
+        let info = slot.info.lock();
+        match info.latest == id {
+            true => info.name.to_string(),
+            false => String::new(),
+        }
+    })
+}
+
+/// In a fork child, on its only thread: the tasks of other threads stay with the parent. Touches only words, so it can run
+/// inside the fork.
+pub fn sort_out_in_child() {
+    let here = thread::token();
+    for index in 0..SLOTS.rows() {
+        let Some(row) = SLOTS.get(index) else {
+            continue;
+        };
+        let slot = &row.0;
+        slot.waits.store(0, Ordering::Relaxed);
+        let id = slot.id.load(Ordering::Relaxed);
+        if id != 0 && slot.thread.load(Ordering::Relaxed) != here {
+            slot.id.store(id | FORKED, Ordering::Relaxed);
+        }
+    }
+    debug_assert!(fork::generation() > 1);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_never_used_again() {
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            let id = begin(Kind::Host, Name::new("one")).unwrap();
+            assert!(seen.insert(id));
+            assert_eq!(life(id), Life::Alive);
+            assert_eq!(Named(id).to_string(), "task 'one'");
+            end(id).unwrap();
+            give_back(id);
+            assert_eq!(life(id), Life::Exited);
+            assert_eq!(check(id).err().unwrap().status, error::STALE);
+            assert_eq!(end(id).err().unwrap().status, error::STALE);
+        }
+    }
+
+    #[test]
+    fn what_was_never_a_task_is_told_from_what_has_exited() {
+        for never in [1, 1 << SLOT_BITS | 0xff_ffff, u64::MAX >> 2, u64::MAX - 7] {
+            assert_eq!(check(TaskId(never)).err().unwrap().status, error::INVAL);
+        }
+        assert_eq!(check(TaskId::NONE).err().unwrap().status, error::INVAL);
+    }
+}
