@@ -119,16 +119,35 @@ static void time_passes(void) {
   end();
 }
 
-/* Late is not the same as without the lock: the wait returns only when it has the lock again. */
+/* Late is not the same as without the lock: the wait returns only when it has the lock again. Another one is in line for the
+ * lock before the wait begins, and so has it when the time passes. */
+static check_tally has_lock, may_wait;
+
+static selv_status waits_when_told(waiter *w) {
+  selv_status status;
+  CHECK_OK(selv_lock_acquire(l, w->task, SELV_FOREVER));
+  check_tally_add(&has_lock, 1);
+  CHECK_WAIT(&may_wait, 1);
+  status = selv_condition_wait(c, w->task, w->timeout_ns, &w->holds_lock);
+  CHECK_EQ_U64(selv_lock_owner(l), w->task);
+  CHECK_OK(selv_lock_release(l, w->task));
+  return status;
+}
+
 static void time_passes_while_another_holds_it(void) {
   waiter w;
+  op_probe p;
   begin();
-  waiter_init(&w, waiter_condition, c, b);
-  w.other = l;
+  check_tally_init(&has_lock);
+  check_tally_init(&may_wait);
+  op_probe_init(&p);
+  waiter_init(&w, waits_when_told, c, b);
   w.timeout_ns = 20 * CHECK_MS;
   waiter_go(&w);
-  UNTIL(condition_stats(c).waits == 1);
-  CHECK_OK(selv_lock_acquire(l, a, SELV_FOREVER));
+  CHECK_WAIT(&has_lock, 1);
+  CHECK_STATUS(op_probe_lock(&p, l, a), SELV_PENDING);
+  check_tally_add(&may_wait, 1);
+  OP_GOT(&p, 1, SELV_OK);
   UNTIL(lock_waiting(l) == 1); /* its time has passed, and it wants the lock */
   CHECK_EQ_U64(condition_waiting(c), 0);
   CHECK(!waiter_is_done(&w));
@@ -136,6 +155,7 @@ static void time_passes_while_another_holds_it(void) {
   CHECK_OK(selv_lock_release(l, a));
   WAITER_ENDED(&w, SELV_E_TIMEDOUT);
   CHECK_EQ_U64(w.holds_lock, 1);
+  CHECK_EQ_U64(condition_stats(c).timeouts, 1);
   CHECK_EQ_U64(condition_stats(c).notified, 0);
   end();
 }
