@@ -1,5 +1,7 @@
 //! The programs in `c-tests/runtimes/`, each against every runtime of its kind on this machine: `jvm-17.0.12::attach`. One
-//! whose name begins with several kinds (`jvm_coreclr_together.c`) runs on each of the first, with one of each other. A program that exits with 77 could not run and is told as SKIPPED; so is a kind of which no runtime was found.
+//! whose name begins with several kinds (`jvm_python_locks_ring.c`) runs with one of each, and so often that every runtime of these
+//! kinds has its turn: `jvm-17.0.12::python-3.12.1_locks_ring`. A program that exits with 77 could not run and is told as SKIPPED; so
+//! is a kind of which no runtime was found.
 
 mod support;
 
@@ -34,7 +36,7 @@ fn trials() -> Result<Vec<Trial>, String> {
     for source in sources {
         let name = stem(&source);
         let kinds: Vec<&str> = name.split('_').map_while(known_kind).collect();
-        let Some((first, further)) = kinds.split_first() else {
+        if kinds.is_empty() {
             let reason = format!(
                 "{}: its name must begin with one of {KINDS:?}",
                 source.display()
@@ -43,19 +45,9 @@ fn trials() -> Result<Vec<Trial>, String> {
                 Err(reason.into())
             }));
             continue;
-        };
-        let behaviour = name
-            .trim_start_matches(*first)
-            .trim_start_matches('_')
-            .to_owned();
-        for runtime in found.iter().filter(|runtime| runtime.kind == *first) {
-            let name = format!("{first}-{}::{behaviour}", runtime.version);
-            let mut hosted = vec![runtime.clone()];
-            hosted.extend(
-                further
-                    .iter()
-                    .filter_map(|kind| found.iter().find(|r| r.kind == *kind).cloned()),
-            );
+        }
+        for hosted in together(&kinds, &found) {
+            let name = trial_name(&name, &kinds, &hosted);
             if hosted.len() < kinds.len() {
                 let reason = format!("it needs all of {kinds:?}");
                 trials.push(Trial::ignorable_test(name.clone(), move || {
@@ -84,6 +76,38 @@ fn known_kind(word: &str) -> Option<&'static str> {
     KINDS.into_iter().find(|kind| *kind == word)
 }
 
+/// One runtime of each kind at a time, in the order of `kinds`, until every one of each has had its turn. None at all where the first
+/// kind is missing, which is told once and not for each program; a set lacks the other kinds of which there is none.
+fn together(kinds: &[&str], found: &[Runtime]) -> Vec<Vec<Runtime>> {
+    let of_kind: Vec<Vec<&Runtime>> = kinds
+        .iter()
+        .map(|kind| found.iter().filter(|r| r.kind == *kind).collect())
+        .collect();
+    if of_kind[0].is_empty() {
+        return Vec::new();
+    }
+    let turns = of_kind.iter().map(Vec::len).max().unwrap_or(0);
+    let nth = |turn: usize| {
+        of_kind
+            .iter()
+            .filter(|runtimes| !runtimes.is_empty())
+            .map(|runtimes| runtimes[turn % runtimes.len()].clone())
+            .collect()
+    };
+    (0..turns).map(nth).collect()
+}
+
+/// `jvm_python_locks_ring` on two of them: `jvm-17.0.12::python-3.12.1_locks_ring`.
+fn trial_name(program: &str, kinds: &[&str], hosted: &[Runtime]) -> String {
+    let behaviour = program.split('_').skip(kinds.len()).map(str::to_owned);
+    let words: Vec<String> = hosted[1..]
+        .iter()
+        .map(|runtime| format!("{}-{}", runtime.kind, runtime.version))
+        .chain(behaviour)
+        .collect();
+    format!("{}-{}::{}", kinds[0], hosted[0].version, words.join("_"))
+}
+
 /// `hosted`: what the program embeds, the runtime that names the trial first.
 fn run_one(
     name: &str,
@@ -91,9 +115,12 @@ fn run_one(
     hosted: &[Runtime],
     found: &[Runtime],
 ) -> Result<Completion, Failed> {
-    let first = &hosted[0];
+    let folder: Vec<String> = hosted
+        .iter()
+        .map(|runtime| format!("{}-{}", runtime.kind, runtime.version))
+        .collect();
     let output = Path::new("runtimes")
-        .join(format!("{}-{}", first.kind, first.version))
+        .join(folder.join("_"))
         .join(stem(source));
     let cflags: Vec<String> = hosted.iter().flat_map(|r| r.cflags.clone()).collect();
     let ldflags: Vec<String> = hosted.iter().flat_map(|r| r.ldflags.clone()).collect();
@@ -112,7 +139,10 @@ fn run_one(
             env.push((name.to_owned(), value.to_string_lossy().into_owned()))
         };
         match runtime.kind.as_str() {
-            "python" => set("SELV_PYTHON", Path::new(&runtime.extra)),
+            "python" => {
+                set("SELV_PYTHON", Path::new(&runtime.extra));
+                set("SELV_PYTHON_PACKAGES", &python_packages(runtime));
+            }
             "jvm" => set("SELV_JAVA_CLASSES", &java_classes(found)?),
             "coreclr" => {
                 set("SELV_CORECLR_DIR", Path::new(&runtime.extra));
@@ -148,6 +178,13 @@ fn compile(command: &mut Command) -> Result<(), String> {
     program::run_command(command, COMPILE_TIMEOUT)?
         .into_result()
         .map_err(|e| format!("{line}: {e}"))
+}
+
+/// Where `tools/setup.sh test` puts what the tests of this Python import.
+fn python_packages(runtime: &Runtime) -> PathBuf {
+    root()
+        .join("target/runtimes/python-packages")
+        .join(&runtime.version)
 }
 
 /// The oldest JDK compiles: its classes are understood by all the others.

