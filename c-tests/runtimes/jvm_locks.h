@@ -212,10 +212,12 @@ static inline selv_status jvm_lock_thread_failure(JNIEnv *env, jvm_lock_thread t
 
 /* Waits for the end of its run() and forgets it. One that never ends fails here, and is not a hang. */
 static inline void jvm_lock_thread_join_at(const char *file, int line, JNIEnv *env, jvm_lock_thread t) {
+  jboolean is_alive;
   J(env)->CallVoidMethod(env, t.java, jvm_lock_thread_method(env, "join", "(J)V"), (jlong)(check_patience_s() * 1000));
   JVM_NO_EXCEPTION(env);
-  if (J(env)->CallBooleanMethod(env, t.java, jvm_lock_thread_method(env, "isAlive", "()Z")) == JNI_TRUE)
-    check_fail(file, line, "a Java thread does not end");
+  is_alive = J(env)->CallBooleanMethod(env, t.java, jvm_lock_thread_method(env, "isAlive", "()Z"));
+  JVM_NO_EXCEPTION(env);
+  if (is_alive == JNI_TRUE) check_fail(file, line, "a Java thread does not end");
 }
 #define JVM_LOCK_THREAD_JOIN(env, t) jvm_lock_thread_join_at(__FILE__, __LINE__, (env), (t))
 
