@@ -84,8 +84,9 @@ static void an_item_in_a_senders_hands(void) {
 static uint64_t expected, last_number;
 
 static void receive_the_next(op_probe *p, const selv_completed *c) {
-  uint64_t number = item_number(c->data, c->len);
+  uint64_t number;
   CHECK_OK(c->status);
+  number = item_number(c->data, c->len);
   CHECK_EQ_U64(number, expected);
   expected++;
   if (number != last_number) CHECK_STATUS(op_recv(p, (selv_channel *)p->object, p->task), SELV_PENDING);
@@ -94,16 +95,18 @@ static void receive_the_next(op_probe *p, const selv_completed *c) {
 static void a_chain_of_receives(void) {
   selv_channel *ch = channel_of(0, 0);
   uint64_t i, many = check_scaled(2000);
+  selv_task t = task_named("receiver"); /* in a callback, SELV_TASK_CURRENT would be the worker's */
   op_probe p;
   op_probe_init(&p);
   p.then = receive_the_next;
   expected = 0;
   last_number = 2 * many - 1;
   for (i = 0; i < many; i++) CHECK_OK(item_send_nowait(ch, i)); /* the first half is there */
-  CHECK_STATUS(op_recv(&p, ch, SELV_TASK_CURRENT), SELV_PENDING);
+  CHECK_STATUS(op_recv(&p, ch, t), SELV_PENDING);
   for (; i < 2 * many; i++) CHECK_OK(item_send_nowait(ch, i)); /* the second comes meanwhile */
   OP_GOT(&p, 2 * many, SELV_OK);
   CHECK_EQ_U64(expected, 2 * many);
+  CHECK_OK(selv_task_exit(t, NULL));
   CHECK_EQ_U64(channel_stats(ch).queued, 0);
   CHECK_OK(selv_channel_free(ch));
 }

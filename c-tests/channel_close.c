@@ -56,7 +56,7 @@ static void receivers_are_told(uint32_t flags) {
   CHECK_OK(selv_channel_close(ch));
   OP_GOT(&p, 1, SELV_E_CLOSED);
   WAITER_ENDED(&w, SELV_E_CLOSED);
-  CHECK(strstr(w.detail, "items") != NULL);
+  CHECK_HAS(w.detail, "items");
   CHECK_OK(selv_channel_free(ch));
 }
 

@@ -27,7 +27,7 @@ static selv_status send_by_operation(uint64_t number, uint64_t random, int cance
   if (status == SELV_PENDING) {
     if (random & 1024) sched_yield();
     if (cancel) gone = selv_op_cancel(p.op);
-    CHECK(gone == SELV_OK || gone == SELV_E_TOO_LATE);
+    CHECK_EITHER(gone, SELV_OK, SELV_E_TOO_LATE);
     CHECK_WAIT(&p.called, 1);
     status = p.last.status;
     CHECK(gone == SELV_OK ? status == SELV_E_CANCELLED : status == SELV_OK || status == SELV_E_CLOSED);
@@ -79,7 +79,7 @@ static selv_status receive_by_operation(uint64_t random, int way) {
   if (way == 1) gone = selv_op_cancel(p.op);
   if (way == 2) gone = selv_op_abandon(p.op);
   if (way == 3) gone = task_ends(t).items ? SELV_OK : SELV_E_TOO_LATE;
-  CHECK(gone == SELV_OK || gone == SELV_E_TOO_LATE);
+  CHECK_EITHER(gone, SELV_OK, SELV_E_TOO_LATE);
   status = SELV_E_CANCELLED;
   if (way == 2 && gone == SELV_OK) {
     CHECK_EQ_U64(check_tally_get(&p.called), 0);
@@ -106,7 +106,7 @@ static void *receives(void *arg) {
       if (status == SELV_OK) note(received, item_number(data, len));
     } else if (way == 2) {
       status = item_recv_nowait(ch, &number);
-      CHECK(status == SELV_OK || status == SELV_E_CLOSED || status == SELV_E_WOULD_BLOCK);
+      CHECK_ANY_OF(status, SELV_OK, SELV_E_CLOSED, SELV_E_WOULD_BLOCK);
       if (status == SELV_OK) note(received, number);
     } else {
       status = receive_by_operation(random, way - 3);

@@ -32,20 +32,20 @@ static void round_of(uint64_t *seed) {
       return;
     case 1:
       status = selv_event_wait(event, SELV_TASK_CURRENT, (random >> 8) % 30000);
-      CHECK(status == SELV_OK || status == SELV_E_TIMEDOUT);
+      CHECK_EITHER(status, SELV_OK, SELV_E_TIMEDOUT);
       __atomic_add_fetch(status == SELV_OK ? &through : &withdrawn, 1, __ATOMIC_RELAXED);
       return;
     default: break;
   }
   t = task_named("stormer");
   status = op_event(&p, event, t);
-  CHECK(status == SELV_OK || status == SELV_PENDING);
+  CHECK_EITHER(status, SELV_OK, SELV_PENDING);
   if (status == SELV_PENDING) {
     selv_status gone = SELV_E_TOO_LATE;
     if (random % 5 == 2) gone = selv_op_cancel(p.op);
     if (random % 5 == 3) gone = selv_op_abandon(p.op);
     if (random % 5 == 4 && random & 1024) gone = task_ends(t).items ? SELV_OK : SELV_E_TOO_LATE;
-    CHECK(gone == SELV_OK || gone == SELV_E_TOO_LATE);
+    CHECK_EITHER(gone, SELV_OK, SELV_E_TOO_LATE);
     if (random % 5 != 3 || gone != SELV_OK) {
       CHECK_WAIT(&p.called, 1);
       CHECK_STATUS(p.last.status, gone == SELV_OK ? SELV_E_CANCELLED : SELV_OK);

@@ -32,7 +32,7 @@ static void held_by_another(uint32_t flags, int contended) {
     waiter_go(&w);
     UNTIL(lock_waiting(l) == 1);
     p.then = op_probe_unlock;
-    CHECK_STATUS(op_probe_lock(&p, l, SELV_TASK_CURRENT), SELV_PENDING);
+    CHECK_STATUS(op_probe_lock(&p, l, selv_task_current()), SELV_PENDING);
   }
   child = forked();
   if (child == 0) {

@@ -87,7 +87,7 @@ static void all_in_order(int with_waiters) {
   CHECK_WAIT(&p.freed, 1);
   if (with_waiters) {
     OP_GOT(&for_lock, 1, SELV_E_BROKEN);
-    CHECK(strstr(for_lock.detail, "culprit") != NULL);
+    CHECK_HAS(for_lock.detail, "culprit");
     OP_GOT(&for_token, 1, SELV_OK);
     CHECK_JOURNAL(&journal, "fn after broken token deliver");
     CHECK_EQ_U64(limiter_stats(limiter).borrowed, 1);

@@ -38,21 +38,22 @@ static void calls(void) {
   CHECK_OK(selv_parking_lot_free(lot));
 }
 
-/* From a lot into itself: refused or done, nobody is lost by it. */
+/* From a lot into itself: refused, and nobody changes places. */
 static void repark_into_itself(void) {
   selv_parking_lot *lot = lot_named("P");
+  uint64_t count = 99;
   op_probe p, q;
-  selv_status status;
   op_probe_init(&p);
   op_probe_init(&q);
   CHECK_STATUS(op_park(&p, lot, SELV_TASK_CURRENT), SELV_PENDING);
   CHECK_STATUS(op_park(&q, lot, SELV_TASK_CURRENT), SELV_PENDING);
-  status = selv_parking_lot_repark(lot, lot, 1, NULL);
-  CHECK(status == SELV_OK || status == SELV_E_INVAL);
+  CHECK_STATUS(selv_parking_lot_repark(lot, lot, 1, &count), SELV_E_INVAL);
+  CHECK_EQ_U64(count, 0);
   CHECK_EQ_U64(parking_lot_waiting(lot), 2);
   CHECK_OK(selv_parking_lot_unpark(lot, 2, NULL));
   OP_GOT(&p, 1, SELV_OK);
   OP_GOT(&q, 1, SELV_OK);
+  CHECK(p.order < q.order);
   CHECK_OK(selv_parking_lot_free(lot));
 }
 

@@ -51,7 +51,7 @@ static void round_of(uint64_t *seed) {
   if (way == 3) gone = selv_op_cancel(p.op);
   if (way == 4) gone = selv_op_abandon(p.op);
   if (way == 5) gone = task_ends(t).items ? SELV_OK : SELV_E_TOO_LATE;
-  CHECK(gone == SELV_OK || gone == SELV_E_TOO_LATE);
+  CHECK_EITHER(gone, SELV_OK, SELV_E_TOO_LATE);
   if (gone == SELV_OK) __atomic_add_fetch(way == 3 ? &withdrawn : &perhaps_in_vain, 1, __ATOMIC_SEQ_CST);
   if (way == 4 && gone == SELV_OK) {
     CHECK_EQ_U64(check_tally_get(&p.called), 0);

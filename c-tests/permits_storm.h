@@ -38,14 +38,14 @@ static void storm_back(selv_task task, uint64_t n) {
 }
 
 static void storm_then(op_probe *p, const selv_completed *c) {
-  CHECK(c->status == SELV_OK || c->status == SELV_E_CANCELLED);
+  CHECK_EITHER(c->status, SELV_OK, SELV_E_CANCELLED);
   if (c->status == SELV_OK) storm_got(p->n);
 }
 
 /* Of a task that is about to end: what it got is gone before anybody here could count it as given back. */
 static void storm_then_uncounted(op_probe *p, const selv_completed *c) {
   (void)p;
-  CHECK(c->status == SELV_OK || c->status == SELV_E_CANCELLED);
+  CHECK_EITHER(c->status, SELV_OK, SELV_E_CANCELLED);
 }
 
 static void storm_count(int way, int success) { __atomic_add_fetch(&storm_came[2 * way + !success], 1, __ATOMIC_RELAXED); }
@@ -65,7 +65,7 @@ static void storm_settle(op_probe *p, selv_status submitted, selv_task task, int
 
 static void storm_round(selv_task me, uint64_t *seed) {
   uint64_t random = sync_probe_random(seed), n = 1 + random % storm->largest;
-  int way = (int)(random >> 8) % 6;
+  int way = (int)((random >> 8) % 6);
   selv_task other;
   selv_status status, withdrawn;
   op_probe p;
@@ -73,27 +73,27 @@ static void storm_round(selv_task me, uint64_t *seed) {
   p.then = storm_then;
   if (way == 0) { /* as long as it takes */
     status = storm->wait(storm->object, me, n, SELV_FOREVER);
-    CHECK(status == SELV_OK || status == SELV_E_CANCELLED);
+    CHECK_EITHER(status, SELV_OK, SELV_E_CANCELLED);
   } else if (way == 1) { /* not that long */
     status = storm->wait(storm->object, me, n, (random >> 16) % 200000);
-    CHECK(status == SELV_OK || status == SELV_E_CANCELLED || status == SELV_E_TIMEDOUT);
+    CHECK_ANY_OF(status, SELV_OK, SELV_E_CANCELLED, SELV_E_TIMEDOUT);
   } else if (way == 2) {
     status = storm->try_take(storm->object, me, n);
-    CHECK(status == SELV_OK || status == SELV_E_WOULD_BLOCK);
+    CHECK_EITHER(status, SELV_OK, SELV_E_WOULD_BLOCK);
   } else {
     other = task_named("stormer");
     if (way == 5 && storm->exit_gives_back) p.then = storm_then_uncounted;
     status = storm->submit(&p, storm->object, other, n);
-    CHECK(status == SELV_OK || status == SELV_PENDING);
+    CHECK_EITHER(status, SELV_OK, SELV_PENDING);
     if ((random >> 40) % 4 == 0) sched_yield();
     if (way == 3 && status == SELV_PENDING) {
       withdrawn = selv_op_cancel(p.op);
-      CHECK(withdrawn == SELV_OK || withdrawn == SELV_E_TOO_LATE);
+      CHECK_EITHER(withdrawn, SELV_OK, SELV_E_TOO_LATE);
       CHECK_WAIT(&p.called, 1);
       CHECK_STATUS(p.last.status, withdrawn == SELV_OK ? SELV_E_CANCELLED : SELV_OK);
     } else if (way == 4 && status == SELV_PENDING) {
       withdrawn = selv_op_abandon(p.op);
-      CHECK(withdrawn == SELV_OK || withdrawn == SELV_E_TOO_LATE);
+      CHECK_EITHER(withdrawn, SELV_OK, SELV_E_TOO_LATE);
       if (withdrawn == SELV_OK) { /* p is out of use from here on: a late callback would write over other data */
         CHECK_EQ_U64(check_tally_get(&p.called), 0);
         CHECK_OK(selv_task_exit(other, NULL));
@@ -141,7 +141,7 @@ static void *storm_interrupter(void *arg) {
   for (i = 0; !__atomic_load_n(&storm_over, __ATOMIC_ACQUIRE); i++) {
     selv_task t = __atomic_load_n(&storm_tasks[i % STORM_THREADS], __ATOMIC_ACQUIRE);
     selv_status status = t ? selv_task_interrupt(t) : SELV_OK;
-    CHECK(status == SELV_OK || status == SELV_E_STALE);
+    CHECK_EITHER(status, SELV_OK, SELV_E_STALE);
     check_sleep_ms(1);
   }
   return NULL;

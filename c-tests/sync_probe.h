@@ -5,6 +5,25 @@
 
 #include "waiters.h"
 
+/* What a call may give, where chance decides: the failure tells what it was. */
+static inline void check_either_is(const char *file, int line, const char *expression, selv_status seen, selv_status a, selv_status b,
+                                   selv_status c) {
+  char detail[512];
+  if (seen == a || seen == b || seen == c) return;
+  detail[0] = '\0';
+  selv_last_error(detail, sizeof detail);
+  check_fail(file, line, "%s is %s, expected %s, %s or %s; last error: %s", expression, selv_status_name(seen), selv_status_name(a),
+             selv_status_name(b), selv_status_name(c), detail[0] ? detail : "(none)");
+}
+#define CHECK_EITHER(expr, a, b) check_either_is(__FILE__, __LINE__, #expr, (expr), (a), (b), (b))
+#define CHECK_ANY_OF(expr, a, b, c) check_either_is(__FILE__, __LINE__, #expr, (expr), (a), (b), (c))
+
+/* A detail that was kept from another thread or a callback must mention `part`. */
+static inline void check_has(const char *file, int line, const char *expression, const char *seen, const char *part) {
+  if (strstr(seen, part) == NULL) check_fail(file, line, "%s is \"%s\": it does not mention \"%s\"", expression, seen, part);
+}
+#define CHECK_HAS(seen, part) check_has(__FILE__, __LINE__, #seen, (seen), (part))
+
 /* ---- objects ---- */
 
 static inline selv_semaphore *semaphore_of(uint64_t initial, uint64_t max) {
@@ -167,12 +186,14 @@ static inline void waiter_start_timed(waiter *w, selv_status (*call)(waiter *), 
 
 /* ---- operations that wait: each submits `p` and keeps what the call gave in p->op ---- */
 
-#define SYNC_PROBE_SUBMIT(p, call)                              \
+/* `alone`: no callback at all may come inside this call. Not so for a channel, where a receiver's call completes a sender's operation
+ * and calls it back. */
+#define SYNC_PROBE_SUBMIT(p, alone, call)                       \
   do {                                                          \
     selv_completion completion = op_probe_completion(p);        \
     int sync_probe_was = op_probe_submitting;                   \
     selv_status sync_probe_status;                              \
-    op_probe_submitting = 1;                                    \
+    op_probe_submitting = alone;                                \
     (p)->op = UINT64_MAX;                                       \
     sync_probe_status = (call);                                 \
     op_probe_submitting = sync_probe_was;                       \
@@ -184,37 +205,37 @@ static inline selv_status op_semaphore(op_probe *p, selv_semaphore *s, selv_task
   p->object = s;
   p->task = task;
   p->n = n;
-  SYNC_PROBE_SUBMIT(p, selv_semaphore_acquire_async(s, task, n, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 1, selv_semaphore_acquire_async(s, task, n, &completion, &p->op));
 }
 static inline selv_status op_limiter(op_probe *p, selv_limiter *l, selv_task task) {
   p->object = l;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, selv_limiter_acquire_async(l, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 1, selv_limiter_acquire_async(l, task, &completion, &p->op));
 }
 static inline selv_status op_on_behalf_of(op_probe *p, selv_limiter *l, selv_task task, uint64_t borrower) {
   p->object = l;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, selv_limiter_acquire_on_behalf_of_async(l, task, borrower, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 1, selv_limiter_acquire_on_behalf_of_async(l, task, borrower, &completion, &p->op));
 }
 static inline selv_status op_event(op_probe *p, selv_event *e, selv_task task) {
   p->object = e;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, selv_event_wait_async(e, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 1, selv_event_wait_async(e, task, &completion, &p->op));
 }
 static inline selv_status op_park(op_probe *p, selv_parking_lot *lot, selv_task task) {
   p->object = lot;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, selv_parking_lot_park_async(lot, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 1, selv_parking_lot_park_async(lot, task, &completion, &p->op));
 }
 static inline selv_status op_send(op_probe *p, selv_channel *ch, selv_task task, uint64_t number) {
   p->object = ch;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, selv_channel_send_async(ch, task, &number, sizeof number, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 0, selv_channel_send_async(ch, task, &number, sizeof number, &completion, &p->op));
 }
 static inline selv_status op_recv(op_probe *p, selv_channel *ch, selv_task task) {
   p->object = ch;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, selv_channel_recv_async(ch, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, 0, selv_channel_recv_async(ch, task, &completion, &p->op));
 }
 
 /* A probe for receivers: n gets the item. */

@@ -67,7 +67,7 @@ static void waits_end_by_timeout(const waitable *k) {
   waiter w;
   waiter_start_timed(&w, k->wait, object, t, 0);
   WAITER_ENDED(&w, SELV_E_TIMEDOUT);
-  CHECK(strstr(w.detail, k->name) != NULL);
+  CHECK_HAS(w.detail, k->name);
   waiter_start_timed(&w, k->wait, object, t, 30 * CHECK_MS);
   WAITER_ENDED(&w, SELV_E_TIMEDOUT);
   CHECK(w.took_ns >= 30 * CHECK_MS);
@@ -97,7 +97,7 @@ static void waits_end_by_cancel(const waitable *k) {
   CHECK(pthread_equal(p[1].on, pthread_self()));
   OP_GOT(&p[1], 1, SELV_E_CANCELLED);
   CHECK_EQ_U64(p[1].last.op, p[1].op);
-  CHECK(strstr(p[1].detail, k->name) != NULL);
+  CHECK_HAS(p[1].detail, k->name);
   CHECK_STATUS(selv_op_cancel(p[1].op), SELV_E_TOO_LATE);
   CHECK_STATUS(selv_op_abandon(p[1].op), SELV_E_TOO_LATE);
   CHECK_OK(selv_op_cancel(p[0].op)); /* the head: what comes now is for the last */
@@ -257,7 +257,7 @@ static void waits_end_by_interrupt(const waitable *k) {
   CHECK_OK(selv_task_interrupt(other)); /* it has no thread that waits: its operation goes on */
   CHECK_OK(selv_task_interrupt(t));
   WAITER_ENDED(&w, SELV_E_CANCELLED);
-  CHECK(strstr(w.detail, "interrupt") != NULL);
+  CHECK_HAS(w.detail, "interrupt");
   CHECK_EQ_U64(check_tally_get(&p.called), 0);
   k->give(object);
   OP_GOT(&p, 1, SELV_OK);
@@ -362,9 +362,9 @@ static void waits_end_by_close(const waitable *k) {
   CHECK_EQ_U64(k->waiting(object), 2);
   CHECK_OK(k->close(object));
   WAITER_ENDED(&w, SELV_E_CLOSED);
-  CHECK(strstr(w.detail, k->name) != NULL);
+  CHECK_HAS(w.detail, k->name);
   OP_GOT(&p, 1, SELV_E_CLOSED);
-  CHECK(strstr(p.detail, k->name) != NULL);
+  CHECK_HAS(p.detail, k->name);
   CHECK_EQ_U64(k->waiting(object), 0);
   waiter_start(&late, k->wait, object, tasks[2]);
   WAITER_ENDED(&late, SELV_E_CLOSED);
