@@ -473,7 +473,8 @@ typedef struct selv_outcome {
   /**
    * SELV_OK if `fn` ran. SELV_E_HOOK_FAILED: a hook that the job needs failed or was unregistered. SELV_E_CANCELLED: by
    * `selv_job_cancel` or a shutdown. SELV_E_BROKEN: a runtime ended the thread inside `fn` or a hook. SELV_E_SPAWN: accepted,
-   * but the worker that was to run it could not be started. SELV_E_FORKED: it needs a hook of the parent process.
+   * but the worker that was to run it could not be started. SELV_E_TIMEDOUT, SELV_E_CLOSED: it had no token of its limiter in time, or the limiter
+   * was closed. SELV_E_FORKED: it needs a hook of the parent process.
    */
   selv_status status;
   /**
@@ -489,7 +490,8 @@ typedef struct selv_outcome {
 
 /**
  * Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on the
- * thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
+ * thread that cancels it, one for which no thread could be started on the thread that found that out, and one whose limiter was closed,
+ * or had no token in time, on the thread that closed it or a worker of the default cache. Must not block: the
  * worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its
  * status is an error, `selv_last_error` tells why.
  */
@@ -543,6 +545,16 @@ typedef struct selv_job_options {
    * How many hooks `attach` has; 0 if it is NULL.
    */
   size_t attach_len;
+  /**
+   * The job begins when its task has a token of this limiter; until then it takes no thread. The token comes back when the job has
+   * ended, before `deliver`, however it ends. NULL: none. The limiter lives at least until then.
+   */
+  struct selv_limiter *limiter;
+  /**
+   * How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT, by a worker of the
+   * default cache. SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
+   */
+  uint64_t limiter_timeout_ns;
 } selv_job_options;
 
 /**
@@ -1401,7 +1413,8 @@ selv_status selv_start_thread_soon(struct selv_cache *c,
  * (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
  * SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8, a hook of another cache, two hooks with
  * SELV_HOOK_HOLDS_GIL); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_SPAWN; SELV_E_CLOSED
- * (the cache is shut down, or a named hook unregistered); SELV_E_FORKED (a named hook belongs to the parent process).
+ * (the cache is shut down, or a named hook unregistered, or the limiter closed); SELV_E_WOULD_BLOCK (SELV_NO_WAIT, and no token of
+ * the limiter is free); SELV_E_NOMEM; SELV_E_FORKED (a named hook belongs to the parent process).
  *
  * Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `c`
  * and `job` must not be NULL.
@@ -2634,7 +2647,7 @@ selv_status selv_wait_graph(uint32_t format,
 /* Initialisers: every field in order. */
 #define SELV_CACHE_OPTIONS_INIT { sizeof(selv_cache_options), 0, NULL, 0, 0, 0, NULL, NULL, NULL }
 #define SELV_CACHE_STATS_INIT { sizeof(selv_cache_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define SELV_JOB_OPTIONS_INIT { sizeof(selv_job_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, 0 }
+#define SELV_JOB_OPTIONS_INIT { sizeof(selv_job_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0 }
 #define SELV_HOOK_OPTIONS_INIT { sizeof(selv_hook_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define SELV_HOOK_STATS_INIT { sizeof(selv_hook_stats), 0, 0, 0, 0, 0, 0, 0 }
 #define SELV_TASK_REPORT_INIT { sizeof(selv_task_report), 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }

@@ -485,7 +485,8 @@ class [[nodiscard]] op {
   bool owner_died() const noexcept { return status_ == SELV_OWNER_DIED; } /* at once, and to be made consistent */
   selv_op id() const noexcept { return id_; }
 
-  /* True: the callback has been called with SELV_E_CANCELLED, here. False: too late, it has been or is being completed. */
+  /* True: the callback is called with SELV_E_CANCELLED, here (a condition's: when it has its lock again). False: too late, it has
+   * been or is being completed. */
   bool cancel() const { return pending() && not_too_late(selv_op_cancel(id_)); }
 
   /* True: the callback will never be called and is gone, and what may have been granted passed on. False: too late. */
@@ -517,7 +518,7 @@ class [[nodiscard]] op {
 /* start(completion, out_op) makes the C call; f takes a selv::completed. For any asynchronous function of the C interface. */
 template <class F, class Start>
 op start_operation(F &&f, Start start) {
-  const auto node = std::make_shared<detail::pending>(std::forward<F>(f));
+  auto node = std::make_shared<detail::pending>(std::forward<F>(f));
   node->self = node;
   selv_completion completion = {&detail::pending::complete, node.get(), nullptr};
   selv_op id = 0;
@@ -525,8 +526,9 @@ op start_operation(F &&f, Start start) {
   if (status != SELV_PENDING) {
     node->self.reset();
     detail::check(status);
+    node.reset(); /* nobody will call it */
   }
-  return op(status, id, node);
+  return op(status, id, std::move(node));
 }
 
 /* ---- lock ---- */

@@ -10,10 +10,13 @@ use crate::core::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
 use crate::core::error::{self, Error, Result};
 use crate::core::hook::Hook;
 use crate::core::job::{Job, Needs, Ticket, TicketRef};
+use crate::core::limited;
 use crate::core::name::Name;
 use crate::core::panic::step;
 use crate::core::submit::{self, Delivery};
-use crate::sys::clock::Deadline;
+use crate::core::sync::limiter::Limiter;
+use crate::core::sync::task::{self, Kind, TaskId};
+use crate::sys::clock::{Deadline, FOREVER};
 use crate::sys::fork;
 use std::ffi::{c_char, c_void};
 use std::mem::ManuallyDrop;
@@ -26,7 +29,8 @@ pub type selv_job_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, out_value: *mut *mut c_void) -> i32>;
 
 /// Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on the
-/// thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
+/// thread that cancels it, one for which no thread could be started on the thread that found that out, and one whose limiter was closed,
+/// or had no token in time, on the thread that closed it or a worker of the default cache. Must not block: the
 /// worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its
 /// status is an error, `selv_last_error` tells why.
 #[allow(non_camel_case_types)]
@@ -63,6 +67,12 @@ pub struct selv_job_options {
     pub attach: *const *mut Hook,
     /// How many hooks `attach` has; 0 if it is NULL.
     pub attach_len: usize,
+    /// The job begins when its task has a token of this limiter; until then it takes no thread. The token comes back when the job has
+    /// ended, before `deliver`, however it ends. NULL: none. The limiter lives at least until then.
+    pub limiter: *mut Limiter,
+    /// How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT, by a worker of the
+    /// default cache. SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
+    pub limiter_timeout_ns: u64,
 }
 
 // SAFETY: begins with its size; integers, pointers and optional functions may be zero.
@@ -86,7 +96,7 @@ unsafe fn job_from(
     cache: &Arc<Cache>,
     from: *const selv_job_options,
     wanted: bool,
-) -> Result<(Job, Option<Arc<Ticket>>)> {
+) -> Result<(Job, Option<Arc<Ticket>>, Option<Limit>)> {
     // SAFETY: promised by the caller.
     let o = unsafe { options::read(from) }?;
     if o.flags != 0 {
@@ -101,7 +111,23 @@ unsafe fn job_from(
     // SAFETY: promised by the caller.
     let (needs, named) =
         unsafe { selected(cache, o.attach, o.attach_len, "selv_job_options.attach") }?;
-    let ticket = (wanted || needs == Needs::Named).then(|| Ticket::new(named));
+    let limit = match o.limiter.is_null() {
+        true => None,
+        // SAFETY: promised by the caller.
+        false => Some(Limit {
+            limiter: Arc::clone(&*unsafe { borrow(o.limiter, "selv_job_options.limiter") }?),
+            timeout_ns: match o.limiter_timeout_ns {
+                0 => FOREVER,
+                ns => ns,
+            },
+        }),
+    };
+    let task = match limit {
+        None => TaskId::NONE,
+        Some(_) => task::begin(Kind::Job, name.map_or(Name::NONE, Name::new))?,
+    };
+    let ticket = (wanted || needs == Needs::Named || limit.is_some())
+        .then(|| Ticket::with_task(named, task));
     let job = Job {
         // SAFETY: the host promises that its callbacks may run on any thread, as their types say.
         run: unsafe { JobFn::new(run) },
@@ -115,12 +141,28 @@ unsafe fn job_from(
         accepted_at: 0,
         ticket: ticket.clone().map(TicketRef::new),
     };
-    Ok((job, ticket))
+    Ok((job, ticket, limit))
+}
+
+/// What a job waits for before it waits for a worker.
+struct Limit {
+    limiter: Arc<Limiter>,
+    timeout_ns: u64,
+}
+
+fn submit_one(cache: &Arc<Cache>, job: Job, limit: Option<&Limit>) -> Result<()> {
+    match limit {
+        None => submit::submit(cache, |accepted_at| Job { accepted_at, ..job }),
+        Some(limit) => limited::submit(cache, job, &limit.limiter, limit.timeout_ns),
+    }
 }
 
 /// A job that was refused: its reference to the ticket is given back.
 fn forget(job: &Job) {
-    job.ticket.inspect(|t| t.release());
+    if let Some(ticket) = job.ticket {
+        ticket.end_task();
+        ticket.release();
+    }
 }
 
 /// Runs `fn(arg, &value)` on a worker of the cache, at once if it has no bound, then `deliver(arg, &outcome)` on the same worker.
@@ -182,7 +224,8 @@ pub unsafe extern "C-unwind" fn selv_start_thread_soon(
 /// (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
 /// SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8, a hook of another cache, two hooks with
 /// SELV_HOOK_HOLDS_GIL); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_SPAWN; SELV_E_CLOSED
-/// (the cache is shut down, or a named hook unregistered); SELV_E_FORKED (a named hook belongs to the parent process).
+/// (the cache is shut down, or a named hook unregistered, or the limiter closed); SELV_E_WOULD_BLOCK (SELV_NO_WAIT, and no token of
+/// the limiter is free); SELV_E_NOMEM; SELV_E_FORKED (a named hook belongs to the parent process).
 ///
 /// Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `c`
 /// and `job` must not be NULL.
@@ -201,7 +244,7 @@ pub unsafe extern "C-unwind" fn selv_cache_submit(
         // SAFETY: as this function's own contract.
         let cache = unsafe { borrow(c, "cache") }?;
         // SAFETY: as this function's own contract.
-        let (job, ticket) = unsafe { job_from(&cache, job, !out_job.is_null()) }?;
+        let (job, ticket, limit) = unsafe { job_from(&cache, job, !out_job.is_null()) }?;
         let handle = ticket.filter(|_| !out_job.is_null()).map(|ticket| {
             Box::into_raw(Box::new(JobHandle {
                 cache: Arc::clone(&cache),
@@ -210,9 +253,9 @@ pub unsafe extern "C-unwind" fn selv_cache_submit(
                 generation: fork::generation(),
             }))
         });
-        Ok((cache, job, handle))
+        Ok((cache, job, handle, limit))
     });
-    let (cache, job, handle) = match checked {
+    let (cache, job, handle, limit) = match checked {
         Ok(checked) => checked,
         Err(e) => return finish(Err(e)),
     };
@@ -221,7 +264,7 @@ pub unsafe extern "C-unwind" fn selv_cache_submit(
         // SAFETY: there is a handle only if `out_job` is writable.
         unsafe { put(out_job, handle) };
     }
-    let result = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
+    let result = submit_one(&cache, job, limit.as_ref());
     if result.is_err() {
         forget(&job);
         // SAFETY: `out_job` is NULL or writable.
@@ -258,25 +301,38 @@ pub unsafe extern "C-unwind" fn selv_cache_submit_many(
         // SAFETY: as this function's own contract.
         let cache = unsafe { borrow(c, "cache") }?;
         if count == 0 {
-            return Ok((cache, Vec::new()));
+            return Ok((cache, Vec::new(), Vec::new()));
         }
         if count > isize::MAX as usize / size_of::<selv_job_options>() {
             let why = format!("count is {count}, which is more than fits the memory");
             return Err(Error::new(error::INVAL, why));
         }
         // SAFETY: as this function's own contract.
-        let jobs = unsafe { jobs_from(&cache, jobs, count) }?;
-        Ok((cache, jobs))
+        let (jobs, limits) = unsafe { jobs_from(&cache, jobs, count) }?;
+        Ok((cache, jobs, limits))
     });
-    let (cache, jobs) = match checked {
+    let (cache, jobs, limits) = match checked {
         Ok(checked) => checked,
         Err(e) => return finish(Err(e)),
     };
-    let (accepted, result) = submit::submit_many(&cache, &jobs);
+    let (accepted, result) = match limits.iter().any(Option::is_some) {
+        false => submit::submit_many(&cache, &jobs),
+        true => one_by_one(&cache, &jobs, &limits),
+    };
     jobs[accepted..].iter().for_each(forget);
     // SAFETY: `out_accepted` is NULL or writable.
     unsafe { put(out_accepted, accepted) };
     finish(result)
+}
+
+/// With limiters in play each job finds its own way.
+fn one_by_one(cache: &Arc<Cache>, jobs: &[Job], limits: &[Option<Limit>]) -> (usize, Result<()>) {
+    for (accepted, (job, limit)) in jobs.iter().zip(limits).enumerate() {
+        if let Err(e) = submit_one(cache, *job, limit.as_ref()) {
+            return (accepted, Err(e));
+        }
+    }
+    (jobs.len(), Ok(()))
 }
 
 /// # Safety
@@ -285,14 +341,15 @@ unsafe fn jobs_from(
     cache: &Arc<Cache>,
     jobs: *const selv_job_options,
     count: usize,
-) -> Result<Vec<Job>> {
+) -> Result<(Vec<Job>, Vec<Option<Limit>>)> {
     // SAFETY: promised by the caller.
     let size = unsafe { options::size_of_struct(jobs) }?;
     let mut ready = Vec::with_capacity(count);
+    let mut limits = Vec::with_capacity(count);
     for index in 0..count {
         // SAFETY: `count` structs of `size` bytes are there.
         let at = unsafe { jobs.byte_add(index * size) };
-        let one = || -> Result<Job> {
+        let one = || -> Result<(Job, Option<Limit>)> {
             // SAFETY: as above.
             let own = unsafe { options::size_of_struct(at) }?;
             if own != size {
@@ -302,17 +359,21 @@ unsafe fn jobs_from(
                 ));
             }
             // SAFETY: as above.
-            Ok(unsafe { job_from(cache, at, false) }?.0)
+            let (job, _, limit) = unsafe { job_from(cache, at, false) }?;
+            Ok((job, limit))
         };
         match one() {
-            Ok(job) => ready.push(job),
+            Ok((job, limit)) => {
+                ready.push(job);
+                limits.push(limit);
+            }
             Err(e) => {
                 ready.iter().for_each(forget);
                 return Err(Error::new(e.status, format!("jobs[{index}]: {}", e.detail)));
             }
         }
     }
-    Ok(ready)
+    Ok((ready, limits))
 }
 
 /// Runs `fn(arg, &value)` on a worker and waits for its end. The timeout covers the wait for its *start*: if no worker has begun it

@@ -9,6 +9,7 @@ use super::error::{self, Error};
 use super::hook::{self, Hook};
 use super::idle::IdleList;
 use super::job::Order;
+use super::limited::Limited;
 use super::name::Name;
 use super::node::Node;
 use super::queue::JobQueue;
@@ -18,6 +19,7 @@ use crate::sys::futex;
 use crate::sys::lock::{ForkLock, ForkReset, Guard, static_lock};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64 as Id, AtomicUsize,
@@ -80,6 +82,8 @@ pub struct Counts {
 pub struct State {
     pub idle: IdleList<Node>,
     pub queue: JobQueue,
+    /// Jobs that wait for a token of their limiter, by the number of their task.
+    pub limited: HashMap<u64, Limited>,
     pub all: Vec<&'static Node>,
     /// In order of registration; those whose removal has begun are gone. The list is replaced, never changed: see
     /// `reset_in_child`.
@@ -91,6 +95,8 @@ pub struct State {
     /// Of those, how many a thread is joining right now.
     pub joining: u32,
     pub closing: bool,
+    /// A shutdown cancels whatever has not begun.
+    pub cancelling: bool,
     /// Threads that sleep until something changes.
     waiters: u32,
     pub counts: Counts,
@@ -101,12 +107,14 @@ impl State {
         State {
             idle: IdleList::new(),
             queue: JobQueue::default(),
+            limited: HashMap::new(),
             all: Vec::new(),
             hooks: Arc::default(),
             last_removed: String::new(),
             ended: Vec::new(),
             joining: 0,
             closing: false,
+            cancelling: false,
             waiters: 0,
             counts: Counts::default(),
         }
@@ -339,7 +347,7 @@ impl Cache {
             counts: state.counts,
             idle: state.idle.len() as u64,
             delivered: state.counts.delivered + by_living,
-            queued: state.queue.len() as u64,
+            queued: (state.queue.len() + state.limited.len()) as u64,
         }
     }
 }

@@ -5,6 +5,8 @@ use super::error::{self, Error, Result};
 use super::guarded::Guarded;
 use super::hook::Hook;
 use super::name::Name;
+use super::sync::exit;
+use super::sync::task::TaskId;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
@@ -67,6 +69,8 @@ pub struct Ticket {
     /// The token of the thread that runs or delivers the job, 0 before.
     runner: AtomicU64,
     pub hooks: Box<[Arc<Hook>]>,
+    /// The task of a job with a limiter, until somebody takes it over; 0 if there is none.
+    task: AtomicU64,
     pub place: Guarded<Place>,
 }
 
@@ -86,7 +90,13 @@ unsafe impl Send for Ticket {}
 
 impl Ticket {
     pub fn new(hooks: Box<[Arc<Hook>]>) -> Arc<Ticket> {
+        Self::with_task(hooks, TaskId::NONE)
+    }
+
+    /// For a job that has its task before it begins.
+    pub fn with_task(hooks: Box<[Arc<Hook>]>, task: TaskId) -> Arc<Ticket> {
         Arc::new(Ticket {
+            task: AtomicU64::new(task.0),
             phase: AtomicU32::new(QUEUED),
             outcome: UnsafeCell::new(Outcome::failed(error::BROKEN, 0)),
             detail: UnsafeCell::new(String::new()),
@@ -94,6 +104,23 @@ impl Ticket {
             hooks,
             place: Guarded::new(Place::Elsewhere),
         })
+    }
+
+    pub fn task(&self) -> TaskId {
+        TaskId(self.task.load(Ordering::Relaxed))
+    }
+
+    /// The task is the caller's to end.
+    pub fn take_task(&self) -> TaskId {
+        TaskId(self.task.swap(0, Ordering::Relaxed))
+    }
+
+    /// Ends the task, if nobody else has taken it, and with it a wait for its token; a token that it has comes back.
+    pub fn end_task(&self) {
+        let task = self.take_task();
+        if task != TaskId::NONE {
+            exit::implicit(task);
+        }
     }
 
     fn leave_queue(&self, to: u32) -> bool {

@@ -122,6 +122,9 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
         return settle(node, false);
     }
     node.stage.set(Stage::Working);
+    if let Some(ticket) = job.ticket {
+        node.task.set(ticket.take_task());
+    }
     let outcome = match ready {
         Ready::Failed(status, code) => Outcome::failed(status, code),
         _ if job.needs == Needs::Usual && worker.cache().has_removed_since(job.accepted_at) => {
@@ -132,12 +135,18 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     if worker.is_orphan() {
         return After::Leave;
     }
+    end_task(node);
     if cfg!(selv_mutant = "deliver_first") {
         Node::count(&node.delivered);
         job.deliver_and_release(&outcome);
         return settle(node, false);
     }
     let after = settle(node, fresh && ready != Ready::Yes);
+    if node.has_queued.take() {
+        // There can be more than the one that this worker took.
+        let cache = worker.cache();
+        queue::dispatch(&cache, cache.lock());
+    }
     // From here on a submitter may give this worker its next job; `deliver` itself often does.
     Node::count(&node.delivered);
     if outcome.status != error::OK {
@@ -184,6 +193,7 @@ fn clear_up(node: &'static Node, job: &'static Job, delivered: Option<Outcome>) 
     let after = settle(node, false);
     node.current.set(Some(job));
     job.ticket.inspect(|t| t.adopt());
+    job.ticket.inspect(|t| t.end_task());
     let mut deliver = None;
     if delivered.is_none() {
         Node::count(&node.delivered);
@@ -240,11 +250,7 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
     if worker.brackets.get() != 0 {
         let count = worker.attachments.borrow().len();
         attachment::after_job(worker, count);
-        if worker.is_orphan() {
-            return Outcome::failed(error::FORKED, 0);
-        }
     }
-    end_task(node);
     Outcome {
         status: error::OK,
         code,
@@ -257,7 +263,9 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
 fn end_task(node: &'static Node) {
     let task = node.task.replace(TaskId::NONE);
     if task != TaskId::NONE {
+        node.ending.set(true);
         exit::implicit(task);
+        node.ending.set(false);
     }
 }
 

@@ -17,6 +17,7 @@ pub mod hook;
 pub mod idle;
 pub mod job;
 pub mod life;
+pub mod limited;
 pub mod lost;
 pub mod name;
 pub mod node;

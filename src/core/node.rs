@@ -47,6 +47,10 @@ pub struct Node {
     pub stage: Cell<Stage>,
     /// The running job's task, if anybody has asked for it.
     pub task: Cell<TaskId>,
+    /// That task exits just now.
+    pub ending: Cell<bool>,
+    /// Its exit has let a job in, which was left to this worker.
+    pub has_queued: Cell<bool>,
     /// What it is delivered with, from `Stage::Delivering` on.
     pub outcome: Cell<Outcome>,
     /// The worker is off every list; only its thread goes on for a moment.
@@ -90,6 +94,8 @@ impl Node {
         node.has_next.set(false);
         node.stage.set(Stage::Preparing);
         node.task.set(TaskId::NONE);
+        node.ending.set(false);
+        node.has_queued.set(false);
         node.lined_up.set(false);
         node.struck_off.set(false);
         node.vain_spins.set(0);
@@ -130,6 +136,8 @@ impl Node {
             has_next: Cell::new(false),
             stage: Cell::new(Stage::Preparing),
             task: Cell::new(TaskId::NONE),
+            ending: Cell::new(false),
+            has_queued: Cell::new(false),
             outcome: Cell::new(Outcome::failed(0, 0)),
             struck_off: Cell::new(false),
             lined_up: Cell::new(false),

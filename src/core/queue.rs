@@ -138,6 +138,7 @@ pub fn refuse(cache: &Cache, job: Job) {
         Some(ticket) if !ticket.begin() => return ticket.release(),
         _ => {}
     }
+    job.ticket.inspect(|t| t.end_task());
     let (outcome, deliver) = match job.needs {
         Needs::Leftover {
             delivered: Some(outcome),

@@ -5,6 +5,7 @@ use super::callback::Outcome;
 use super::ended;
 use super::error::{self, Error, Result};
 use super::job::{Job, Needs, Order};
+use super::limited;
 use super::node::Node;
 use super::queue;
 use super::worker::{self, CacheRef};
@@ -62,11 +63,12 @@ pub fn shutdown(
     let deadline = Deadline::after(timeout_ns);
     close(cache);
     if cancel_queued {
+        cache.lock().cancelling = true;
         cancel_queue(cache);
     }
     loop {
         let state = cache.lock();
-        if state.counts.workers == 0 && state.queue.len() == 0 {
+        if state.counts.workers == 0 && state.queue.len() == 0 && state.limited.is_empty() {
             drop(state);
             break;
         }
@@ -109,8 +111,8 @@ fn still_running(cache: &Cache, remaining: u32) -> Error {
 }
 
 /// Delivers every queued job as cancelled, on this thread.
-fn cancel_queue(cache: &Cache) {
-    while let Some(job) = take_queued(cache) {
+pub fn cancel_queue(cache: &Cache) {
+    while let Some(job) = take_queued(cache).or_else(|| limited::cancel_next(cache)) {
         if let Needs::Leftover { .. } = job.needs {
             queue::refuse(cache, job);
             continue;
@@ -119,6 +121,7 @@ fn cancel_queue(cache: &Cache) {
             "the job was cancelled by the shutdown of cache '{}' before it began",
             cache.options.name
         );
+        job.ticket.inspect(|t| t.end_task());
         job.ticket.inspect(|t| t.explain(&detail));
         error::keep(Error::new(error::CANCELLED, detail));
         job.deliver_and_release(&Outcome::failed(error::CANCELLED, 0));
@@ -165,7 +168,7 @@ pub fn after_a_worker(cache: CacheRef) {
 /// When an abandoned cache has no worker left, nobody will unregister its hooks for it.
 fn end_hooks(cache: &Cache) {
     let mut state = cache.lock();
-    if state.counts.workers > 0 || state.counts.entered > 0 {
+    if state.counts.workers > 0 || state.counts.entered > 0 || !state.limited.is_empty() {
         return;
     }
     // Nor will anybody join the threads that are over; for RETIRE hooks that has to do.

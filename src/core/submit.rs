@@ -60,6 +60,16 @@ pub fn submit(cache: &Arc<Cache>, job: impl Fn(u64) -> Job) -> Result<()> {
     }
 }
 
+/// As [`submit`], for a job that was counted as accepted when it began to wait for a token.
+///
+/// # Errors
+/// CLOSED, SPAWN.
+pub fn submit_accepted(cache: &Arc<Cache>, job: Job) -> Result<()> {
+    // It is counted once more there, or not at all.
+    cache.lock().counts.accepted -= 1;
+    submit(cache, |accepted_at| Job { accepted_at, ..job })
+}
+
 #[cold]
 fn start_worker(cache: &Arc<Cache>, mut state: Guard<'_, State>, job: Job) -> Result<()> {
     let reserved = spawn::reserve(cache, &mut state);
@@ -285,6 +295,7 @@ pub fn cancel(cache: &Cache, ticket: &Ticket, job: &Delivery) -> Result<()> {
         ));
     }
     withdraw(cache, ticket);
+    ticket.end_task();
     let outcome = Outcome::failed(error::CANCELLED, 0);
     ticket.explain("the job was cancelled by selv_job_cancel before it began");
     error::keep(ticket.error(&outcome));

@@ -17,7 +17,7 @@ pub fn now_ns() -> u64 {
 }
 
 /// A point in time after which a wait gives up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Deadline(u64);
 
 impl Deadline {

@@ -21,4 +21,5 @@ pub mod registry;
 pub mod report;
 pub mod semaphore;
 pub mod task;
+pub mod timer;
 pub mod wait;

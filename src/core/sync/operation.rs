@@ -201,6 +201,17 @@ fn waiting(op: OpId) -> Option<(Arc<dyn Object>, Key)> {
     })?
 }
 
+pub fn is_waiting(op: OpId) -> bool {
+    waiting(op).is_some()
+}
+
+/// Has the operation end with TIMEDOUT, if it still waits.
+pub fn time_out(op: OpId, batch: &mut Batch) {
+    if let Some((object, key)) = waiting(op) {
+        object.withdraw(key, &Why::TimedOut, batch);
+    }
+}
+
 fn check(op: OpId) -> Result<()> {
     let index = (op.0 & ((1 << SLOT_BITS) - 1)) as usize;
     let latest = (op.0 != 0 && index < OPS.rows())
