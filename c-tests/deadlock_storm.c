@@ -63,6 +63,7 @@ static void *storms(void *arg) {
       } else {
         CHECK_STATUS(s, SELV_E_TIMEDOUT);
       }
+      if (chance(&seed, 2)) sched_yield(); /* lets another one in between two locks: few would meet otherwise */
       /* Trying never waits: it may be done in any order, and is no ring. */
       if (chance(&seed, 4) == 0) {
         int other = (int)chance(&seed, LOCKS);
@@ -94,7 +95,7 @@ static void storm(int ordered, uint32_t flags) {
   pthread_t thread[THREADS];
   uint64_t all = 0, deadlocks = 0;
   uintptr_t i;
-  steps = check_scaled(ordered ? 4000 : 1500);
+  steps = check_scaled(ordered ? 6000 : 3000);
   in_order = (uint64_t)ordered;
   taken = refused = 0;
   memset(guarded, 0, sizeof guarded);

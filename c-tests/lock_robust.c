@@ -21,14 +21,18 @@ static void end(void) {
 }
 
 static void dies_holding(void) {
+  selv_task_report report = SELV_TASK_REPORT_INIT;
   CHECK_OK(selv_lock_acquire(l, owner, SELV_FOREVER));
-  CHECK_OK(selv_task_exit(owner, NULL));
+  CHECK_OK(selv_task_exit(owner, &report));
+  CHECK_EQ_U64(report.locks_handed_on, 1);
+  CHECK_EQ_U64(report.locks_broken, 0);
 }
 
 static void is_a_plain_lock(void) {
   CHECK_OK(selv_lock_try_acquire(l, next));
   CHECK_STATUS(selv_lock_make_consistent(l, next), SELV_E_INVAL);
   CHECK_OK(selv_lock_release(l, next));
+  CHECK_STATUS(selv_lock_make_consistent(l, next), SELV_E_NOT_OWNER);
 }
 
 static void is_lost(void) {
@@ -226,7 +230,7 @@ static void recursive_and_robust(void) {
 static void only_of_robust_locks(void) {
   selv_lock *plain = lock_named("plain", 0);
   selv_task t = task_named("t");
-  CHECK_STATUS(selv_lock_make_consistent(plain, t), SELV_E_INVAL);
+  CHECK_STATUS(selv_lock_make_consistent(plain, t), SELV_E_NOT_OWNER);
   CHECK_OK(selv_lock_acquire(plain, t, SELV_FOREVER));
   CHECK_STATUS(selv_lock_make_consistent(plain, t), SELV_E_INVAL);
   CHECK_OK(selv_lock_release(plain, t));

@@ -15,6 +15,7 @@ static void time_passes(void) {
     CHECK_LAST_ERROR_HAS("busy");
     CHECK_EQ_U64(lock_waiting(l), 0);
   }
+  CHECK_STATUS(selv_lock_acquire(l, late, SELV_NO_WAIT), SELV_E_TIMEDOUT); /* as 0 */
   CHECK(lock_stats(l).timeouts >= 2); /* those that were queued: a very short wait may end before that */
   CHECK_OK(selv_lock_release(l, owner));
   CHECK_OK(selv_lock_acquire(l, late, 0));
@@ -26,7 +27,7 @@ static void time_passes(void) {
 
 /* Times that added to the clock would pass its end. */
 static void for_ever_and_nearly(void) {
-  static const uint64_t times[] = { SELV_FOREVER, SELV_NO_WAIT, SELV_FOREVER - 2, UINT64_C(1) << 63 };
+  static const uint64_t times[] = { SELV_FOREVER, SELV_NO_WAIT - 1, UINT64_C(1) << 63, UINT64_C(1) << 62 };
   selv_lock *l = lock_named("slow", 0);
   selv_task owner = task_named("owner"), patient = task_named("patient");
   size_t i;
