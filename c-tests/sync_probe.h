@@ -186,56 +186,54 @@ static inline void waiter_start_timed(waiter *w, selv_status (*call)(waiter *), 
 
 /* ---- operations that wait: each submits `p` and keeps what the call gave in p->op ---- */
 
-/* `alone`: no callback at all may come inside this call. Not so for a channel, where a receiver's call completes a sender's operation
- * and calls it back. */
-#define SYNC_PROBE_SUBMIT(p, alone, call)                       \
-  do {                                                          \
-    selv_completion completion = op_probe_completion(p);        \
-    int sync_probe_was = op_probe_submitting;                   \
-    selv_status sync_probe_status;                              \
-    op_probe_submitting = alone;                                \
-    (p)->op = UINT64_MAX;                                       \
-    sync_probe_status = (call);                                 \
-    op_probe_submitting = sync_probe_was;                       \
+#define SYNC_PROBE_SUBMIT(p, call)                                \
+  do {                                                            \
+    selv_completion completion = op_probe_completion(p);          \
+    const void *sync_probe_was = op_probe_submitting;             \
+    selv_status sync_probe_status;                                \
+    op_probe_submitting = (p);                                    \
+    (p)->op = UINT64_MAX;                                         \
+    sync_probe_status = (call);                                   \
+    op_probe_submitting = sync_probe_was;                         \
     CHECK((sync_probe_status == SELV_PENDING) == ((p)->op != 0)); \
-    return sync_probe_status;                                   \
+    return sync_probe_status;                                     \
   } while (0)
 
 static inline selv_status op_semaphore(op_probe *p, selv_semaphore *s, selv_task task, uint64_t n) {
   p->object = s;
   p->task = task;
   p->n = n;
-  SYNC_PROBE_SUBMIT(p, 1, selv_semaphore_acquire_async(s, task, n, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_semaphore_acquire_async(s, task, n, &completion, &p->op));
 }
 static inline selv_status op_limiter(op_probe *p, selv_limiter *l, selv_task task) {
   p->object = l;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, 1, selv_limiter_acquire_async(l, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_limiter_acquire_async(l, task, &completion, &p->op));
 }
 static inline selv_status op_on_behalf_of(op_probe *p, selv_limiter *l, selv_task task, uint64_t borrower) {
   p->object = l;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, 1, selv_limiter_acquire_on_behalf_of_async(l, task, borrower, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_limiter_acquire_on_behalf_of_async(l, task, borrower, &completion, &p->op));
 }
 static inline selv_status op_event(op_probe *p, selv_event *e, selv_task task) {
   p->object = e;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, 1, selv_event_wait_async(e, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_event_wait_async(e, task, &completion, &p->op));
 }
 static inline selv_status op_park(op_probe *p, selv_parking_lot *lot, selv_task task) {
   p->object = lot;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, 1, selv_parking_lot_park_async(lot, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_parking_lot_park_async(lot, task, &completion, &p->op));
 }
 static inline selv_status op_send(op_probe *p, selv_channel *ch, selv_task task, uint64_t number) {
   p->object = ch;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, 0, selv_channel_send_async(ch, task, &number, sizeof number, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_channel_send_async(ch, task, &number, sizeof number, &completion, &p->op));
 }
 static inline selv_status op_recv(op_probe *p, selv_channel *ch, selv_task task) {
   p->object = ch;
   p->task = task;
-  SYNC_PROBE_SUBMIT(p, 0, selv_channel_recv_async(ch, task, &completion, &p->op));
+  SYNC_PROBE_SUBMIT(p, selv_channel_recv_async(ch, task, &completion, &p->op));
 }
 
 /* A probe for receivers: n gets the item. */
