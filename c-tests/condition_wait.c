@@ -25,9 +25,9 @@ static void end(void) {
 static selv_status wait_async(op_probe *p, selv_task task) {
   selv_completion completion = op_probe_completion(p);
   selv_status status;
-  op_probe_submitted = p;
+  op_probe_submitting = p;
   status = selv_condition_wait_async(c, task, &completion, &p->op);
-  op_probe_submitted = NULL;
+  op_probe_submitting = NULL;
   return status;
 }
 

@@ -171,9 +171,8 @@ typedef struct op_probe {
   char detail[512]; /* selv_last_error inside the latest callback */
 } op_probe;
 
-static __thread int op_probe_inside;           /* a callback is running on this thread */
-static __thread int op_probe_submitting;       /* this thread is in a call that completes nothing of anybody's */
-static __thread const void *op_probe_submitted; /* the probe whose operation this thread is just submitting */
+static __thread int op_probe_inside;             /* a callback is running on this thread */
+static __thread const void *op_probe_submitting; /* the probe whose operation this thread is just submitting */
 
 static inline void op_probe_init(op_probe *p) {
   memset(p, 0, sizeof *p);
@@ -183,8 +182,7 @@ static inline void op_probe_init(op_probe *p) {
 static inline void op_probe_fn(void *arg, const selv_completed *c) {
   op_probe *p = (op_probe *)arg;
   CHECK(op_probe_inside == 0);     /* never nested within each other on a thread */
-  CHECK(op_probe_submitting == 0);
-  CHECK(op_probe_submitted != p); /* never inside the submitting call */
+  CHECK(op_probe_submitting != p); /* never inside the submitting call */
   CHECK(c->struct_size >= sizeof *c);
   op_probe_inside = 1;
   pthread_mutex_lock(&p->called.mutex);
@@ -222,13 +220,13 @@ static inline void op_probe_got_at(const char *file, int line, const char *name,
 /* Asynchronous acquire of a lock with the probe as its completion. */
 static inline selv_status op_probe_lock(op_probe *p, selv_lock *l, selv_task task) {
   selv_completion completion = op_probe_completion(p);
-  const void *was = op_probe_submitted;
+  const void *was = op_probe_submitting;
   selv_status status;
-  op_probe_submitted = p;
+  op_probe_submitting = p;
   p->object = l;
   p->task = task;
   status = selv_lock_acquire_async(l, task, &completion, &p->op);
-  op_probe_submitted = was;
+  op_probe_submitting = was;
   return status;
 }
 
