@@ -536,7 +536,7 @@ typedef struct selv_job_options {
    */
   const char *name;
   /**
-   * Which hooks the job needs. NULL: every hook that is registered when the job is accepted and is not SELV_HOOK_LAZY. Not NULL
+   * Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before it begins. Not NULL
    * with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the job is delivered
    * with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that it did not name.
    */

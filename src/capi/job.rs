@@ -61,7 +61,7 @@ pub struct selv_job_options {
     pub arg_free: selv_free_fn,
     /// UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes) and of the job in a trace (47). NULL: none.
     pub name: *const c_char,
-    /// Which hooks the job needs. NULL: every hook that is registered when the job is accepted and is not SELV_HOOK_LAZY. Not NULL
+    /// Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before it begins. Not NULL
     /// with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the job is delivered
     /// with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that it did not name.
     pub attach: *const *mut Hook,

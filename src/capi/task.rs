@@ -200,7 +200,9 @@ pub extern "C-unwind" fn selv_task_interrupt(t: selv_task) -> selv_status {
     let result = step(|| {
         let slot = task::check(tasks::resolve(t)?)?;
         if let Some(wait) = slot.interrupt() {
-            let ended = wait.object.withdraw(wait.key, &Why::Cancelled, &mut batch);
+            let ended = wait
+                .object
+                .withdraw(wait.key, &Why::Interrupted, &mut batch);
             if !ended {
                 slot.keep_interrupt();
             }

@@ -185,7 +185,7 @@ impl Channel {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -253,7 +253,7 @@ impl Channel {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         }
         Ok(Begun::InLine(key))
     }

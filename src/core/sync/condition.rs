@@ -48,8 +48,9 @@ impl ForkReset for Numbers {
 }
 
 impl Numbers {
-    pub fn count(&self) -> usize {
-        self.entries.iter().filter(|e| e.used).count()
+    /// What the conditions are called.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|e| e.used).map(|e| &*e.name)
     }
 
     fn at(&mut self, line: u32) -> &mut Entry {
@@ -153,7 +154,7 @@ impl Condition {
         self.lock.let_go(&mut state, batch);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -247,6 +248,10 @@ pub(super) fn withdraw(
         Why::Cancelled => Answer::refused(
             error::CANCELLED,
             format!("the wait for {name} was cancelled"),
+        ),
+        Why::Interrupted => Answer::refused(
+            error::CANCELLED,
+            format!("the wait for {name} was interrupted"),
         ),
         Why::TaskExited | Why::Abandoned | Why::Deadlock(_) => {
             if let Some(waiter) = state.lines.remove(key) {

@@ -36,11 +36,29 @@ thread_local! {
 /// other runtimes' destructors may still use locks as this thread.
 const LAST_ROUND: usize = 4;
 
+/// A thread-local's destructor, which the C library runs before those of the keys: it notes that all their rounds are to come.
+struct BeforeKeys;
+
+impl Drop for BeforeKeys {
+    fn drop(&mut self) {
+        ROUNDS_TO_COME.with(|r| r.set(true));
+    }
+}
+
+thread_local! {
+    static ROUNDS_TO_COME: Cell<bool> = const { Cell::new(false) };
+}
+#[cfg(not(loom))]
+std::thread_local! {
+    static BEFORE_KEYS: BeforeKeys = const { BeforeKeys };
+}
+
 static END: ExitKey = ExitKey::new(round);
 
 unsafe extern "C" fn round(number: *mut c_void) {
     let number = number as usize;
-    if number < LAST_ROUND {
+    // A thread that came here first inside a key's destructor has nobody knows how many rounds left.
+    if number < LAST_ROUND && ROUNDS_TO_COME.with(Cell::get) {
         END.set(std::ptr::without_provenance(number + 1));
         return;
     }
@@ -57,6 +75,8 @@ unsafe extern "C" fn round(number: *mut c_void) {
 pub fn watch_end() {
     if WATCH.with(Cell::get) == Watch::No {
         WATCH.with(|w| w.set(Watch::Watched));
+        #[cfg(not(loom))]
+        let _ = BEFORE_KEYS.try_with(|_| ());
         END.set(std::ptr::without_provenance(1));
     }
 }
@@ -87,9 +107,8 @@ pub fn current() -> Result<TaskId> {
 /// On a worker that runs a job: that job's task.
 fn of_job() -> Option<Result<TaskId>> {
     worker::find(|w| {
-        let node = (w.role == Role::Cached && !w.is_orphan())
-            .then(|| w.node.get())
-            .flatten()?;
+        // In a fork child, too, the job goes on that forked.
+        let node = (w.role == Role::Cached).then(|| w.node.get()).flatten()?;
         let job = node.current.get()?;
         if node.stage.get() != Stage::Working {
             return None;

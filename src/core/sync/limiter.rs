@@ -199,13 +199,6 @@ impl Limiter {
     /// TIMEDOUT, CANCELLED, DUPLICATE, CLOSED, DEADLOCK; INVAL and STALE for a task.
     pub fn acquire(self: &Arc<Self>, waiter: TaskId, who: Borrower, timeout_ns: u64) -> Result<()> {
         let deadline = Deadline::after(timeout_ns);
-        if timeout_ns == 0 {
-            task::check(waiter)?;
-            return self.try_acquire(who).map_err(|e| match e.status {
-                error::WOULD_BLOCK => Error::new(error::TIMEDOUT, e.detail),
-                _ => e,
-            });
-        }
         let object: Arc<dyn Object> = Arc::clone(self) as _;
         wait::block(&object, waiter, deadline, |by, batch| {
             self.begin(&object, waiter, who, by, deadline.is_never(), batch)
@@ -248,7 +241,7 @@ impl Limiter {
         let interrupted = wait::register(slot, object, key, by, edge);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         } else if edge
             && let Some(ring) = deadlock::refuse_ring(waiter, object, key, batch)
             && !matches!(by, Who::Thread(_))

@@ -210,6 +210,7 @@ impl Lock {
         let deadline = Deadline::after(timeout_ns);
         if timeout_ns == 0 {
             return self.try_slow(task, slot)?.ok_or_else(|| {
+                self.state.lock().lines.counts.timeouts += 1;
                 let why = format!("{} is held by {}", self.label.as_str(), Named(self.owner()));
                 Error::new(error::TIMEDOUT, why)
             });
@@ -279,7 +280,7 @@ impl Lock {
         self.see_to_the_first(&mut state, batch);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         } else if edge
             && let Some(ring) = deadlock::refuse_ring(task, object, key, batch)
             && !matches!(who, Who::Thread(_))
@@ -445,6 +446,7 @@ impl Lock {
     /// NOT_OWNER.
     #[inline]
     pub fn release(&self, task: TaskId) -> Result<()> {
+        task::check(task)?;
         let deep = self.is(RECURSIVE) && self.depth.load(Ordering::Relaxed) != 0;
         // Release pairs with the Acquire in `take_free`: what the owner did under the lock is seen by the next.
         if !deep
@@ -689,8 +691,9 @@ impl Lock {
                 format!("is held by {}", Named(owner))
             }
             () if waiting > 0 => format!("has {waiting} waiting"),
-            () if state.conditions.count() > 0 => {
-                format!("is used by {} conditions", state.conditions.count())
+            () if state.conditions.names().next().is_some() => {
+                let names: Vec<&str> = state.conditions.names().collect();
+                format!("is used by {}", names.join(", "))
             }
             () => {
                 drop(state);
@@ -821,7 +824,7 @@ impl Object for Lock {
             None => false,
             Some(FOR_LOCK) => {
                 let comes_back = state.lines.get(key).is_some_and(|w| w.want.back.is_some());
-                if comes_back && matches!(why, Why::TimedOut | Why::Cancelled) {
+                if comes_back && matches!(why, Why::TimedOut | Why::Cancelled | Why::Interrupted) {
                     // It was told to come back before; nothing but the lock ends this.
                     return false;
                 }

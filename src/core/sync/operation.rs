@@ -131,6 +131,15 @@ pub fn wait_for(op: OpId, object: Arc<dyn Object>, key: Key) {
     with(op, |state| state.phase = Phase::Waiting(object, key));
 }
 
+/// As [`wait_for`], when the waiter moves to another object.
+pub fn now_waits_for(op: OpId, now: &Arc<dyn Object>) {
+    let before = with(op, |state| match &mut state.phase {
+        Phase::Waiting(object, _) => Some(std::mem::replace(object, Arc::clone(now))),
+        _ => None,
+    });
+    drop(before);
+}
+
 /// Under the lock of the object, by whoever took the waiter off its line.
 pub fn complete(op: OpId, answer: Answer) {
     with(op, |state| {

@@ -25,6 +25,7 @@ struct Lot {
     used: bool,
     /// Tells it from other lots that have had its number.
     birth: u64,
+    label: Arc<str>,
     closed: Option<Arc<str>>,
     broken: Option<Arc<str>>,
     /// How often each task was made a breaker.
@@ -116,6 +117,7 @@ impl ParkingLot {
         *lots.lot(line) = Lot {
             used: true,
             birth: label.number,
+            label: label.as_str().into(),
             ..Lot::default()
         };
         drop(lots);
@@ -167,7 +169,7 @@ impl ParkingLot {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(lots);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -190,7 +192,7 @@ impl ParkingLot {
     ///
     /// # Errors
     /// INVAL: to the same lot.
-    pub fn repark(&self, to: &ParkingLot, n: u64) -> Result<u64> {
+    pub fn repark(&self, to: &Arc<ParkingLot>, n: u64) -> Result<u64> {
         if to.line == self.line {
             let why = format!("{} cannot be moved to itself", self.label.as_str());
             return Err(Error::new(error::INVAL, why));
@@ -199,9 +201,13 @@ impl ParkingLot {
         let mut lots = LOTS.lock();
         let there = lots.lines.len(self.line) as u64;
         let count = n.min(there);
+        let object: Arc<dyn Object> = Arc::clone(to) as _;
         for _ in 0..count {
             if let Some(key) = lots.lines.first(self.line) {
                 lots.lines.move_to(key, to.line);
+                lots.lines
+                    .get(key)
+                    .inspect(|waiter| wait::now_waits_for(waiter, &object));
             }
         }
         // Nobody waits in a broken lot.
@@ -338,8 +344,9 @@ impl Object for ParkingLot {
             Why::TimedOut => counts.timeouts += 1,
             _ => counts.cancelled += 1,
         }
+        let label = Arc::clone(&lots.lot(line).label);
         if let Some(waiter) = lots.lines.remove(key) {
-            lots.lines.refuse(waiter, why, self.label.as_str(), batch);
+            lots.lines.refuse(waiter, why, &label, batch);
         }
         true
     }

@@ -134,9 +134,6 @@ impl Semaphore {
         if self.take(n)? {
             return Ok(());
         }
-        if timeout_ns == 0 {
-            return Err(Error::new(error::TIMEDOUT, self.not_free(n)));
-        }
         let deadline = Deadline::after(timeout_ns);
         let object: Arc<dyn Object> = Arc::clone(self) as _;
         wait::block(&object, task, deadline, |who, batch| {
@@ -191,7 +188,7 @@ impl Semaphore {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Cancelled, batch);
+            self.withdraw(key, &Why::Interrupted, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -226,7 +223,9 @@ impl Semaphore {
     /// # Errors
     /// OVERFLOW (nothing changes), INVAL.
     pub fn release(&self, n: u64) -> Result<()> {
-        self.check(n)?;
+        if n == 0 {
+            return self.check(n);
+        }
         let mut word = self.word.load(Ordering::Relaxed);
         while word & QUEUED == 0 {
             self.check_overflow(word, n)?;
@@ -272,7 +271,7 @@ impl Semaphore {
 
     fn check_overflow(&self, word: u64, n: u64) -> Result<()> {
         let free = word / ONE;
-        if n > self.max - free {
+        if n > self.max || n > self.max - free {
             return Err(Error::new(
                 error::OVERFLOW,
                 format!(

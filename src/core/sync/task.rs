@@ -4,7 +4,7 @@
 //! task exits once, and a number that is not in its slot any more belongs to a task that has exited.
 //! What a task waits for is in its slot, under the slot's lock, which is taken inside the locks of objects, and alone.
 
-use super::wait::Waiting;
+use super::wait::{Object, Waiting};
 use crate::core::error::{self, Error, Result};
 use crate::core::name::Name;
 use crate::sys::fork;
@@ -14,6 +14,7 @@ use crate::sys::table::{Table, static_table};
 use crate::sys::thread;
 use crossbeam_utils::CachePadded;
 use std::fmt;
+use std::sync::Arc;
 
 const SLOT_BITS: u32 = 24;
 /// A number leaves two bits of a word for flags, and never comes to an end: 2^38 tasks in each of 2^24 slots.
@@ -333,6 +334,15 @@ impl Slot {
             drop(info);
             // The reference to the object may be the last.
             drop(over);
+        }
+    }
+
+    pub fn now_waits_for(&self, wait: u64, object: &Arc<dyn Object>) {
+        let mut info = self.info.lock();
+        if let Some(waiting) = info.waiting.iter_mut().find(|w| w.key.wait == wait) {
+            let before = std::mem::replace(&mut waiting.object, Arc::clone(object));
+            drop(info);
+            drop(before);
         }
     }
 

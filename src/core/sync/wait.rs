@@ -108,8 +108,10 @@ impl Answer {
 #[derive(Clone)]
 pub enum Why {
     TimedOut,
-    /// By `selv_op_cancel` or `selv_task_interrupt`.
+    /// By `selv_op_cancel`.
     Cancelled,
+    /// By `selv_task_interrupt`.
+    Interrupted,
     TaskExited,
     /// It would close a ring; an operation's own call answers, so there is no callback.
     Deadlock(Arc<str>),
@@ -127,6 +129,10 @@ impl Why {
             Why::Cancelled => Answer::refused(
                 error::CANCELLED,
                 format!("the wait for {what} was cancelled"),
+            ),
+            Why::Interrupted => Answer::refused(
+                error::CANCELLED,
+                format!("the wait for {what} was interrupted"),
             ),
             Why::TaskExited => Answer::refused(
                 error::CANCELLED,
@@ -451,7 +457,9 @@ impl<W> Lines<W> {
         match why {
             Why::TimedOut => self.counts.timeouts += 1,
             Why::Deadlock(_) => self.counts.deadlocks += 1,
-            Why::Cancelled | Why::TaskExited | Why::Abandoned => self.counts.cancelled += 1,
+            Why::Cancelled | Why::Interrupted | Why::TaskExited | Why::Abandoned => {
+                self.counts.cancelled += 1;
+            }
         }
         match waiter.who {
             Who::Op(op) if why.is_silent() => {
@@ -531,6 +539,14 @@ pub fn register(slot: &Slot, object: &Arc<dyn Object>, key: Key, who: Who, edge:
         op,
         edge,
     })
+}
+
+/// Under the lock that both objects share: a waiter of one has become one of the other.
+pub fn now_waits_for<W>(waiter: &Waiter<W>, object: &Arc<dyn Object>) {
+    task::slot_of(waiter.task).inspect(|slot| slot.now_waits_for(waiter.wait, object));
+    if let Who::Op(op) = waiter.who {
+        operation::now_waits_for(op, object);
+    }
 }
 
 /// A call that blocks: `begin` takes, refuses or lines up. What the waiter is answered can be an error, too.
