@@ -12,10 +12,11 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^const ABI: u32 = \([0-9]*\);/\1/p' build.rs)
 OUT := target/release
 
-.PHONY: help lib header lint demo test check bench install clean setup-demo setup-test setup-check setup-bench runtimes
+.PHONY: help lib header lint demo demo-deadlock test check bench install clean setup-demo setup-test setup-check setup-bench runtimes
 
 help:
 	@echo 'make demo     install what is missing and run the main job: three runtimes in one process, one thread cache (ARGS=--help)'
+	@echo 'make demo-deadlock   a ring of three tasks in C, Java and Python is refused where it would close; drawn to target/demo/deadlock.svg'
 	@echo 'make test     install what is missing and run every test'
 	@echo 'make check    the slow tests: models, sanitizers, memcheck, full-size storms'
 	@echo 'make bench    the side-by-side benchmarks; writes docs/benchmarks.md'
@@ -44,6 +45,9 @@ lint:
 
 demo: setup-demo runtimes lib
 	@$(MAKE) --no-print-directory -s -C examples-c/demo run PREFIX= ARGS='$(ARGS)'
+
+demo-deadlock: setup-demo runtimes lib
+	@$(MAKE) --no-print-directory -s -C examples-c/deadlock run PREFIX=
 
 test: setup-test runtimes lib lint
 	cargo test --release --locked

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         trial("main_job_three_runtimes", || main_job("python,jvm,clr")),
         trial("main_job_with_mono", || main_job("python,jvm,mono")),
         trial("main_job_bad_option", main_job_bad_option),
+        trial("deadlock_demo", deadlock_demo),
     ])
 }
 
@@ -152,4 +153,45 @@ fn main_job_bad_option() -> Result<(), String> {
             ended.output
         )),
     }
+}
+
+/// The ring of three languages: two waits in both graphs, the third refused by name, everybody's work done all the same.
+fn deadlock_demo() -> Result<(), String> {
+    let out = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let build = root().join("target/demo/deadlock-build");
+    let ended = make(&[
+        "-C",
+        "examples-c/deadlock",
+        "run",
+        "PREFIX=",
+        &format!("OUT={}", out.path().display()),
+        &format!("BUILD={}", build.display()),
+    ])?;
+    let told = ended.output.clone();
+    ended.into_result()?;
+    let refusal = "SELV_E_DEADLOCK: job 'accounting (C)' would wait for lock 'prices', held by task 'pricing (Python)', \
+                   which waits for lock 'stock', held by thread 'shipping (Java)', which waits for lock 'ledger', \
+                   held by job 'accounting (C)'";
+    for part in [
+        "  task 'pricing (Python)' waits, by an operation, for ",
+        "  thread 'shipping (Java)' waits, blocked, for ",
+        "3 objects: 0 neither held nor waited for, 2 waits",
+        refusal,
+    ] {
+        if !told.contains(part) {
+            return Err(format!("not told: {part}\nbut:\n{told}"));
+        }
+    }
+    let dot = read(&out.path().join("deadlock.dot"))?;
+    let drawn = read(&out.path().join("deadlock.svg"))?;
+    let edges = |label: &str| dot.matches(&format!("[label=\"{label}")).count();
+    if (edges("waits"), edges("held by")) != (2, 3) {
+        return Err(format!("two waits and three holders expected:\n{dot}"));
+    }
+    for name in ["accounting (C)", "pricing (Python)", "shipping (Java)"] {
+        if !drawn.contains(name) {
+            return Err(format!("{name} is not in the drawing"));
+        }
+    }
+    Ok(())
 }
