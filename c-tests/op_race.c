@@ -119,6 +119,73 @@ static void abandon_against_release(void) { against_release(ABANDON); }
 static void exit_against_release(void) { against_release(EXIT); }
 static void close_against_release(void) { against_release(CLOSE); }
 
+/* ---- a submit that finds the owner dead before the owner's exit has come to this lock ---- */
+
+static void heir_lets_go(op_probe *p, const selv_completed *c) {
+  if (c->status == SELV_OWNER_DIED) CHECK_OK(selv_lock_make_consistent(race.lock, p->task));
+  if (c->status >= 0) CHECK_OK(selv_lock_release(race.lock, p->task));
+}
+
+static void *dies(void *unused) {
+  uint64_t round = 0;
+  (void)unused;
+  for (;;) {
+    uint64_t now;
+    while ((now = __atomic_load_n(&race.round, __ATOMIC_ACQUIRE)) == round) sched_yield();
+    round = now;
+    if (!race.go_on) return NULL;
+    CHECK_OK(selv_task_exit(race.owner, NULL));
+    __atomic_store_n(&race.done, round, __ATOMIC_RELEASE);
+  }
+}
+
+/* The one in line may be told by either thread; if it is by the submitting one, and it passes the lock on to the very operation that is being
+ * submitted, that one's callback must still wait for the end of its call. The probes see to that. */
+static void submit_against_the_owner_s_exit(void) {
+  static const uint32_t kinds[] = { 0, SELV_LOCK_STRICT_FIFO, SELV_LOCK_ROBUST, SELV_LOCK_ROBUST | SELV_LOCK_STRICT_FIFO };
+  uint64_t i, rounds = check_scaled(8000), found = 0;
+  selv_task in_line = task_named("in line"), comes = task_named("comes");
+  pthread_t thread;
+  race.go_on = 1;
+  race.round = race.done = 0;
+  CHECK(pthread_create(&thread, NULL, dies, NULL) == 0);
+  for (i = 0; i < rounds; i++) {
+    int robust = (kinds[i % 4] & SELV_LOCK_ROBUST) != 0;
+    op_probe p, q;
+    selv_status s;
+    op_probe_init(&p);
+    op_probe_init(&q);
+    p.then = q.then = heir_lets_go;
+    race.lock = lock_named("estate", kinds[i % 4]);
+    race.owner = task_named("owner");
+    CHECK_OK(selv_lock_acquire(race.lock, race.owner, SELV_FOREVER));
+    CHECK_STATUS(op_probe_lock(&p, race.lock, in_line), SELV_PENDING);
+    start_round();
+    head_start(i);
+    s = op_probe_lock(&q, race.lock, comes);
+    finish_round();
+    found += pthread_equal(p.on, pthread_self()) != 0;
+    if (robust) {
+      OP_GOT(&p, 1, SELV_OWNER_DIED);
+      if (s == SELV_PENDING) OP_GOT(&q, 1, SELV_OK);
+      else CHECK_OK(selv_lock_release(race.lock, comes));
+    } else {
+      OP_GOT(&p, 1, SELV_E_BROKEN);
+      if (s == SELV_PENDING) OP_GOT(&q, 1, SELV_E_BROKEN);
+      else CHECK_STATUS(s, SELV_E_BROKEN);
+    }
+    CHECK_EQ_U64(selv_lock_owner(race.lock), 0);
+    CHECK_EQ_U64(lock_stats(race.lock).breaks, 1);
+    CHECK_OK(selv_lock_free(race.lock));
+  }
+  race.go_on = 0;
+  start_round();
+  CHECK(pthread_join(thread, NULL) == 0);
+  printf("found dead by the submit: %llu of %llu\n", (unsigned long long)found, (unsigned long long)rounds);
+  CHECK_OK(selv_task_exit(in_line, NULL));
+  CHECK_OK(selv_task_exit(comes, NULL));
+}
+
 /* ---- the same handle from many sides: one of them has its way ---- */
 
 static struct {
@@ -158,7 +225,8 @@ static void one_of_many_has_its_way(void) {
     __atomic_add_fetch(&crowd.round, 1, __ATOMIC_RELEASE);
     UNTIL(__atomic_load_n(&crowd.ended, __ATOMIC_ACQUIRE) == 4 * (i + 1));
     wins = crowd.wins - before;
-    CHECK(wins == 1 || wins == 100);
+    /* One cancel, or one abandon, or one abandon between a cancel and the callback that it was about to make. */
+    if (wins != 1 && wins != 100 && wins != 101) check_fail(__FILE__, __LINE__, "%llu calls succeeded", (unsigned long long)wins);
     CHECK_EQ_U64(check_tally_get(&p.called), wins == 1);
     if (wins == 1) CHECK_STATUS(p.last.status, SELV_E_CANCELLED);
     CHECK_EQ_U64(lock_waiting(l), 0);
@@ -177,6 +245,7 @@ int main(void) {
   CHECK_RUN(abandon_against_release);
   CHECK_RUN(exit_against_release);
   CHECK_RUN(close_against_release);
+  CHECK_RUN(submit_against_the_owner_s_exit);
   CHECK_RUN(one_of_many_has_its_way);
   return 0;
 }
