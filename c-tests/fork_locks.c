@@ -64,6 +64,7 @@ static void held_by_another(uint32_t flags, int contended) {
 static void held_by_another_thread(void) { held_by_another(0, 0); }
 static void held_by_another_thread_and_waited_for(void) { held_by_another(0, 1); }
 static void strict_and_held_by_another(void) { held_by_another(SELV_LOCK_STRICT_FIFO, 1); }
+static void robust_and_held_by_another(void) { held_by_another(SELV_LOCK_ROBUST, 1); }
 static void recursive_and_held_by_another(void) { held_by_another(SELV_LOCK_RECURSIVE, 1); }
 
 static void held_by_the_forking_thread(uint32_t flags, int contended) {
@@ -258,6 +259,7 @@ int main(void) {
   CHECK_RUN(held_by_another_thread);
   CHECK_RUN(held_by_another_thread_and_waited_for);
   CHECK_RUN(strict_and_held_by_another);
+  CHECK_RUN(robust_and_held_by_another);
   CHECK_RUN(recursive_and_held_by_another);
   CHECK_RUN(held_here);
   CHECK_RUN(held_here_and_waited_for);

@@ -2,7 +2,7 @@
  * could never be met is told so and not queued. */
 #include "sync_probe.h"
 
-#define UNBOUNDED (UINT64_C(1) << 62)
+#define UNBOUNDED ((UINT64_C(1) << 62) - 1) /* what "no maximum" means */
 
 static void release_past_the_maximum(void) {
   selv_semaphore *s = semaphore_of(2, 3);
