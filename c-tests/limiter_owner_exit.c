@@ -92,6 +92,76 @@ static void a_thread(void) {
   CHECK_OK(selv_task_exit(next, NULL));
 }
 
+/* ---- the token comes at the moment at which its task ends ---- */
+
+struct race {
+  selv_limiter *limiter;
+  selv_task holder;
+  pthread_barrier_t start;
+  uint64_t rounds;
+};
+
+static void *releases(void *arg) {
+  struct race *r = (struct race *)arg;
+  uint64_t i;
+  for (i = 0; i < r->rounds; i++) {
+    pthread_barrier_wait(&r->start);
+    CHECK_OK(selv_limiter_release(r->limiter, r->holder));
+    pthread_barrier_wait(&r->start);
+  }
+  return NULL;
+}
+
+/* Granted first or ended first: the token is back afterwards, whether a thread waited for it or an operation. */
+static void at_the_moment_of_the_grant(int by_operation) {
+  struct race r;
+  pthread_t thread;
+  uint64_t i, granted = 0;
+  r.rounds = check_scaled(3000);
+  r.limiter = limiter_of(1);
+  r.holder = task_named("holder");
+  CHECK(pthread_barrier_init(&r.start, NULL, 2) == 0);
+  CHECK(pthread_create(&thread, NULL, releases, &r) == 0);
+  for (i = 0; i < r.rounds; i++) {
+    selv_task t = task_named("mortal");
+    exit_probe ended;
+    selv_status status;
+    waiter w;
+    op_probe p;
+    op_probe_init(&p);
+    CHECK_OK(selv_limiter_try_acquire(r.limiter, r.holder));
+    if (by_operation)
+      CHECK_STATUS(op_limiter(&p, r.limiter, t), SELV_PENDING);
+    else {
+      waiter_start(&w, waiter_limiter, r.limiter, t);
+      UNTIL(limiter_waiting(r.limiter) == 1);
+    }
+    pthread_barrier_wait(&r.start);
+    ended = task_ends(t);
+    pthread_barrier_wait(&r.start);
+    if (by_operation) {
+      CHECK_WAIT(&p.called, 1);
+      status = p.last.status;
+    } else {
+      WAITER_JOIN(&w);
+      status = w.status;
+    }
+    CHECK_EITHER(status, SELV_OK, SELV_E_CANCELLED);
+    granted += status == SELV_OK;
+    CHECK_EQ_U64(ended.items, 1); /* the wait that was cancelled, the grant that went on, or the token that came back */
+    CHECK_EQ_U64(limiter_waiting(r.limiter), 0);
+    CHECK_EQ_U64(limiter_stats(r.limiter).borrowed, 0);
+  }
+  CHECK(pthread_join(thread, NULL) == 0);
+  printf("%llu of %llu were granted before they ended\n", (unsigned long long)granted, (unsigned long long)r.rounds);
+  pthread_barrier_destroy(&r.start);
+  CHECK_OK(selv_task_exit(r.holder, NULL));
+  CHECK_OK(selv_limiter_free(r.limiter));
+}
+
+static void a_thread_at_the_moment_of_the_grant(void) { at_the_moment_of_the_grant(0); }
+static void an_operation_at_the_moment_of_the_grant(void) { at_the_moment_of_the_grant(1); }
+
 static int32_t takes_and_returns(void *arg, void **out_value) {
   (void)out_value;
   CHECK_OK(selv_limiter_acquire((selv_limiter *)arg, SELV_TASK_CURRENT, SELV_FOREVER));
@@ -118,5 +188,7 @@ int main(void) {
   CHECK_RUN(below_the_total);
   CHECK_RUN(a_thread);
   CHECK_RUN(a_job);
+  CHECK_RUN(a_thread_at_the_moment_of_the_grant);
+  CHECK_RUN(an_operation_at_the_moment_of_the_grant);
   return 0;
 }
