@@ -1519,7 +1519,7 @@ struct job_body : job_state<R> {
     deliver(arg, o);
   }
 
-  /* What the callable holds is let go of before anybody is told that it has run. */
+  /* What the callable holds is let go of where it ran: before after_job, and before anybody is told. */
   struct spent {
     explicit spent(job_body &b) noexcept : body(b) {}
     spent(const spent &) = delete;

@@ -113,8 +113,8 @@ unsafe fn job_from(
         unsafe { selected(cache, o.attach, o.attach_len, "selv_job_options.attach") }?;
     let limit = match o.limiter.is_null() {
         true => None,
-        // SAFETY: promised by the caller.
         false => Some(Limit {
+            // SAFETY: promised by the caller.
             limiter: Arc::clone(&*unsafe { borrow(o.limiter, "selv_job_options.limiter") }?),
             timeout_ns: match o.limiter_timeout_ns {
                 0 => FOREVER,

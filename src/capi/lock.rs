@@ -1,13 +1,15 @@
 //! `selv_lock`: owned by a task, and broken when its owner exits.
 
 use super::operation::{selv_completion, selv_op};
-use super::status::selv_status;
+use super::status::{SELV_OK, selv_status};
 use super::support::guard::{finish, guard};
 use super::support::handles::{put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{by_task, object, operation};
-use super::task::selv_task;
+use super::task::{SELV_TASK_CURRENT, selv_task};
+use crate::core::sync::current;
 use crate::core::sync::lock::{self, Lock};
+use crate::core::sync::task::TaskId;
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -213,7 +215,11 @@ pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
     task: selv_task,
 ) -> selv_status {
     // SAFETY: as this function's own contract.
-    unsafe { by_task(l, "lock", task, |l, task| l.try_acquire(task)) }
+    match unsafe { l.as_ref() } {
+        Some(lock) if lock.acquire_at_once(TaskId(task)) => SELV_OK,
+        // SAFETY: as above.
+        _ => unsafe { try_acquire_slow(l, task) },
+    }
 }
 
 /// Takes the lock, waiting for it for up to `timeout_ns` nanoseconds. A free lock is had with one atomic operation.
@@ -244,7 +250,11 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire(
     timeout_ns: u64,
 ) -> selv_status {
     // SAFETY: as this function's own contract.
-    unsafe { by_task(l, "lock", task, |l, task| l.acquire(task, timeout_ns)) }
+    match unsafe { l.as_ref() } {
+        Some(lock) if lock.acquire_at_once(TaskId(task)) => SELV_OK,
+        // SAFETY: as above.
+        _ => unsafe { acquire_slow(l, task, timeout_ns) },
+    }
 }
 
 /// Takes the lock for `task`, or stands in line for it with no thread. An operation that is first in line is always handed the lock.
@@ -288,7 +298,11 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire_async(
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_release(l: *mut Lock, task: selv_task) -> selv_status {
     // SAFETY: as this function's own contract.
-    unsafe { by_task(l, "lock", task, |l, task| l.release(task)) }
+    match unsafe { l.as_ref() } {
+        Some(lock) if lock.release_at_once(TaskId(task)) => SELV_OK,
+        // SAFETY: as above.
+        _ => unsafe { release_slow(l, task) },
+    }
 }
 
 /// The task that holds the lock; 0 if nobody does, or it is broken. It may have changed when this returns, unless it is the caller's own.
@@ -336,4 +350,54 @@ pub unsafe extern "C-unwind" fn selv_lock_make_consistent(
 ) -> selv_status {
     // SAFETY: as this function's own contract.
     unsafe { by_task(l, "lock", task, |l, task| l.make_consistent(task)) }
+}
+
+// The slow ways are functions of their own, so that the fast ones need no frame.
+
+/// # Safety
+/// As `selv_lock_try_acquire`.
+#[cold]
+#[inline(never)]
+unsafe fn try_acquire_slow(l: *mut Lock, task: selv_task) -> selv_status {
+    // SAFETY: promised by the caller.
+    if task == SELV_TASK_CURRENT
+        && let Some(lock) = unsafe { l.as_ref() }
+        && lock.acquire_at_once(current::known())
+    {
+        return SELV_OK;
+    }
+    // SAFETY: promised by the caller.
+    unsafe { by_task(l, "lock", task, |l, task| l.try_acquire(task)) }
+}
+
+/// # Safety
+/// As `selv_lock_acquire`.
+#[cold]
+#[inline(never)]
+unsafe fn acquire_slow(l: *mut Lock, task: selv_task, timeout_ns: u64) -> selv_status {
+    // SAFETY: promised by the caller.
+    if task == SELV_TASK_CURRENT
+        && let Some(lock) = unsafe { l.as_ref() }
+        && lock.acquire_at_once(current::known())
+    {
+        return SELV_OK;
+    }
+    // SAFETY: promised by the caller.
+    unsafe { by_task(l, "lock", task, |l, task| l.acquire(task, timeout_ns)) }
+}
+
+/// # Safety
+/// As `selv_lock_release`.
+#[cold]
+#[inline(never)]
+unsafe fn release_slow(l: *mut Lock, task: selv_task) -> selv_status {
+    // SAFETY: promised by the caller.
+    if task == SELV_TASK_CURRENT
+        && let Some(lock) = unsafe { l.as_ref() }
+        && lock.release_at_once(current::known())
+    {
+        return SELV_OK;
+    }
+    // SAFETY: promised by the caller.
+    unsafe { by_task(l, "lock", task, |l, task| l.release(task)) }
 }

@@ -7,7 +7,6 @@ use super::graph::Picture;
 use super::label::Label;
 use super::operation::OpId;
 use super::registry;
-use super::report::Report;
 use super::task::{self, TaskId};
 use super::wait::{
     self, Answer, Batch, Begun, Bytes, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
@@ -369,8 +368,6 @@ impl Object for Channel {
             }
         }
     }
-
-    fn owner_exited(&self, _: TaskId, _: &mut Report, _: &mut Batch) {}
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();

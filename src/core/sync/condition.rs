@@ -9,7 +9,6 @@ use super::label::Label;
 use super::lock::{Lock, State, Want};
 use super::operation::OpId;
 use super::registry;
-use super::report::Report;
 use super::task::{self, TaskId};
 use super::wait::{self, Answer, Batch, Begun, Key, Object, Who, Why};
 use crate::core::error::{self, Error, Result, Status};
@@ -284,9 +283,6 @@ impl Object for Condition {
     fn pass_on(&self, task: TaskId, answer: Answer, batch: &mut Batch) {
         self.lock.pass_on(task, answer, batch);
     }
-
-    /// It owns nothing itself.
-    fn owner_exited(&self, _: TaskId, _: &mut Report, _: &mut Batch) {}
 
     fn look_again(&self, key: Key, batch: &mut Batch) {
         self.lock.look_again(key, batch);

@@ -23,6 +23,10 @@ enum Watch {
 }
 
 thread_local! {
+    // The answer of `current`, where it is known already; never the thread's own on a worker of a cache, whose jobs have others.
+    static NOW: Cell<TaskId> = const { Cell::new(TaskId::NONE) };
+}
+thread_local! {
     static ENTERED: Cell<TaskId> = const { Cell::new(TaskId::NONE) };
 }
 thread_local! {
@@ -64,6 +68,7 @@ unsafe extern "C" fn round(number: *mut c_void) {
     }
     WATCH.with(|w| w.set(Watch::Ending));
     super::completions::thread_ends();
+    NOW.with(Cell::take);
     let own = OWN.with(Cell::take);
     if own != TaskId::NONE {
         exit::of_ending_thread(own);
@@ -89,7 +94,21 @@ pub fn is_ending() -> bool {
 ///
 /// # Errors
 /// NOMEM; STALE in the very end of a thread.
+#[inline]
 pub fn current() -> Result<TaskId> {
+    match NOW.with(Cell::get) {
+        TaskId::NONE => find(),
+        now => Ok(now),
+    }
+}
+
+/// The same, if it costs nothing to know.
+#[inline]
+pub fn known() -> TaskId {
+    NOW.with(Cell::get)
+}
+
+fn find() -> Result<TaskId> {
     let entered = ENTERED.with(Cell::get);
     if entered != TaskId::NONE {
         return Ok(entered);
@@ -97,11 +116,14 @@ pub fn current() -> Result<TaskId> {
     if let Some(of_job) = of_job() {
         return of_job;
     }
-    let own = OWN.with(Cell::get);
-    match own {
-        TaskId::NONE => make_own(),
-        own => Ok(own),
+    let own = match OWN.with(Cell::get) {
+        TaskId::NONE => make_own()?,
+        own => own,
+    };
+    if worker::find(|w| (w.role == Role::Cached).then_some(())).is_none() {
+        NOW.with(|now| now.set(own));
     }
+    Ok(own)
 }
 
 /// On a worker that runs a job: that job's task.
@@ -121,7 +143,8 @@ fn of_job() -> Option<Result<TaskId>> {
             true => w.name.get(),
             false => job.name,
         };
-        Some(task::begin(Kind::Job, name).inspect(|&id| node.task.set(id)))
+        let begun = task::begin(Kind::Job, name);
+        Some(begun.inspect(|&id| node.task.set(id)))
     })
 }
 
@@ -147,10 +170,14 @@ pub fn enter(task: TaskId) -> Result<TaskId> {
     if task != TaskId::NONE {
         task::check(task)?.entered_here();
     }
+    NOW.with(|now| now.set(task));
     Ok(ENTERED.with(|entered| entered.replace(task)))
 }
 
 /// A job has ended: what it entered is not the next one's.
 pub fn leave_all() {
-    ENTERED.with(|entered| entered.set(TaskId::NONE));
+    if NOW.with(Cell::get) != TaskId::NONE {
+        NOW.with(|now| now.set(TaskId::NONE));
+        ENTERED.with(|entered| entered.set(TaskId::NONE));
+    }
 }

@@ -4,7 +4,6 @@ use super::graph::Picture;
 use super::label::Label;
 use super::operation::OpId;
 use super::registry;
-use super::report::Report;
 use super::task::{self, TaskId};
 use super::wait::{
     self, Answer, Batch, Begun, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
@@ -219,8 +218,6 @@ impl Object for Event {
 
     /// Nobody is the poorer for somebody having seen it set.
     fn pass_on(&self, _: TaskId, _: Answer, _: &mut Batch) {}
-
-    fn owner_exited(&self, _: TaskId, _: &mut Report, _: &mut Batch) {}
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();

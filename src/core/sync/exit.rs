@@ -54,6 +54,7 @@ fn exit(id: TaskId, batch: &mut Batch) -> Result<Report> {
             std::mem::take(&mut info.unconsumed),
         )
     });
+    // What was granted meanwhile is told by the locks and ties that are looked at last.
     for wait in &waiting {
         if wait.object.withdraw(wait.key, &Why::TaskExited, batch) {
             report.add(Item::WaitCancelled, wait.object.name());
@@ -66,9 +67,17 @@ fn exit(id: TaskId, batch: &mut Batch) -> Result<Report> {
             report.add(Item::GrantPassedOn, object.name());
         }
     }
-    if slot.holds_something() {
+    // Locks first: who gets the token next finds them broken.
+    if slot.holds_a_lock() {
         for object in registry::all() {
             object.owner_exited(id, &mut report, batch);
+        }
+    }
+    if slot.has_ties() {
+        for place in slot.with_info(|info| std::mem::take(&mut info.ties)) {
+            if let Some(object) = registry::at(place) {
+                object.tied_exited(id, &mut report, batch);
+            }
         }
     }
     task::give_back(id);

@@ -16,7 +16,6 @@ use super::wait::{
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkLock, ForkReset};
-use crate::sys::sync::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -133,37 +132,36 @@ impl Limiter {
         if state.borrowed >= state.total || !state.lines.is_empty(LINE) {
             return Ok(false);
         }
-        Self::give(state, who);
+        self.give(state, who);
         Ok(true)
     }
 
-    fn give(state: &mut State, who: Borrower) {
+    fn registered(&self) -> registry::Place {
+        *self.place.get().expect("registered when it was made")
+    }
+
+    fn give(&self, state: &mut State, who: Borrower) {
         state.borrowed += 1;
         state.known.insert(who, Has::Token);
         if let Borrower::Task(task) = who {
-            // Relaxed: read by the task's exit, which comes after whatever it was given.
-            task::slot_of(task).inspect(|s| {
-                s.tokens.fetch_add(1, Ordering::Relaxed);
-            });
+            task::slot_of(task).inspect(|slot| slot.tie(self.registered()));
         }
     }
 
-    fn take_back(state: &mut State, who: Borrower) {
+    fn take_back(&self, state: &mut State, who: Borrower) {
         state.known.remove(&who);
         state.borrowed -= 1;
         if let Borrower::Task(task) = who {
-            task::slot_of(task).inspect(|s| {
-                s.tokens.fetch_sub(1, Ordering::Relaxed);
-            });
+            task::slot_of(task).inspect(|slot| slot.untie(self.registered()));
         }
     }
 
     /// Free tokens go to the first in line.
-    fn serve(state: &mut State, batch: &mut Batch) {
+    fn serve(&self, state: &mut State, batch: &mut Batch) {
         while state.borrowed < state.total
             && let Some(waiter) = state.lines.pop(LINE)
         {
-            Self::give(state, waiter.want);
+            self.give(state, waiter.want);
             let answer = Answer {
                 granted: Granted::Token(waiter.want),
                 ..Answer::default()
@@ -270,8 +268,8 @@ impl Limiter {
                 format!("{who} has no token of {}", self.label.as_str()),
             ));
         }
-        Self::take_back(&mut state, who);
-        Self::serve(&mut state, batch);
+        self.take_back(&mut state, who);
+        self.serve(&mut state, batch);
         Ok(())
     }
 
@@ -279,7 +277,7 @@ impl Limiter {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         state.total = total;
-        Self::serve(&mut state, &mut batch);
+        self.serve(&mut state, &mut batch);
         drop(state);
         batch.finish();
     }
@@ -382,12 +380,12 @@ impl Object for Limiter {
         }
     }
 
-    fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
+    fn tied_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
         let mut state = self.state.lock();
         let who = Borrower::Task(task);
         if state.known.get(&who) == Some(&Has::Token) {
-            Self::take_back(&mut state, who);
-            Self::serve(&mut state, batch);
+            self.take_back(&mut state, who);
+            self.serve(&mut state, batch);
             report.add(Item::TokenReturned, &self.label.name);
         }
     }

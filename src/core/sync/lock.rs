@@ -160,9 +160,42 @@ impl Lock {
             .is_ok()
     }
 
+    /// Takes a free lock for a living task. False says nothing: the slow way is to look again.
+    #[inline(always)]
+    pub fn acquire_at_once(&self, task: TaskId) -> bool {
+        let Some(slot) = task::check_fast(task) else {
+            return false;
+        };
+        let taken = self.take_free(task);
+        if taken {
+            slot.took_lock();
+        }
+        taken
+    }
+
+    /// Releases a lock that nobody is in line for. False says nothing.
+    #[inline(always)]
+    pub fn release_at_once(&self, task: TaskId) -> bool {
+        let Some(slot) = task::check_fast(task) else {
+            return false;
+        };
+        if self.is(RECURSIVE) && self.depth.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
+        // Release pairs with the Acquire in `take_free`: what the owner did under the lock is seen by the next.
+        let released = self
+            .word
+            .compare_exchange(held_by(task), 0, Ordering::Release, Ordering::Relaxed)
+            .is_ok();
+        if released {
+            // The lock may be gone from here on.
+            slot.dropped_lock();
+        }
+        released
+    }
+
     /// # Errors
     /// WOULD_BLOCK, and those of [`acquire`](Self::acquire) but for the waiting.
-    #[inline]
     pub fn try_acquire(self: &Arc<Self>, task: TaskId) -> Result<Status> {
         let slot = task::check(task)?;
         if self.take_free(task) {
@@ -175,7 +208,6 @@ impl Lock {
         })
     }
 
-    #[cold]
     fn try_slow(&self, task: TaskId, slot: &Slot) -> Result<Option<Status>> {
         let mut batch = Batch::new();
         let found = self.look(&mut self.state.lock(), task, slot, &mut batch);
@@ -190,7 +222,6 @@ impl Lock {
     ///
     /// # Errors
     /// TIMEDOUT, CANCELLED, BROKEN, NOT_RECOVERABLE, CLOSED, DEADLOCK, FORKED, OVERFLOW; INVAL and STALE for the task.
-    #[inline]
     pub fn acquire(self: &Arc<Self>, task: TaskId, timeout_ns: u64) -> Result<Status> {
         let slot = task::check(task)?;
         if self.take_free(task) {
@@ -200,7 +231,6 @@ impl Lock {
         self.acquire_slow(task, slot, timeout_ns)
     }
 
-    #[cold]
     fn acquire_slow(
         self: &Arc<Self>,
         task: TaskId,
@@ -444,30 +474,14 @@ impl Lock {
 
     /// # Errors
     /// NOT_OWNER.
-    #[inline]
     pub fn release(&self, task: TaskId) -> Result<()> {
-        task::check(task)?;
-        let deep = self.is(RECURSIVE) && self.depth.load(Ordering::Relaxed) != 0;
-        // Release pairs with the Acquire in `take_free`: what the owner did under the lock is seen by the next.
-        if !deep
-            && self
-                .word
-                .compare_exchange(held_by(task), 0, Ordering::Release, Ordering::Relaxed)
-                .is_ok()
-        {
-            // The lock may be gone from here on.
-            task::slot_of(task).inspect(|slot| slot.dropped_lock());
+        let slot = task::check(task)?;
+        if self.release_at_once(task) {
             return Ok(());
         }
-        self.release_slow(task)
-    }
-
-    #[cold]
-    fn release_slow(&self, task: TaskId) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         self.check_owner(task, "released")?;
-        let slot = task::slot_of(task).expect("an owner has a slot");
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > 0 {
             self.depth.store(depth - 1, Ordering::Relaxed);

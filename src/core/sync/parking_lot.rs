@@ -16,7 +16,6 @@ use super::wait::{
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkReset, static_lock};
-use crate::sys::sync::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// A lot's state; its line has the lot's number.
@@ -128,6 +127,10 @@ impl ParkingLot {
         });
         let _ = lot.place.set(registry::add(Arc::clone(&lot) as _));
         lot
+    }
+
+    fn registered(&self) -> registry::Place {
+        *self.place.get().expect("registered when it was made")
     }
 
     /// # Errors
@@ -243,9 +246,11 @@ impl ParkingLot {
         let breakers = &mut lots.lot(self.line).breakers;
         match breakers.iter_mut().find(|(t, _)| *t == task) {
             Some((_, times)) => *times += 1,
-            None => breakers.push((task, 1)),
+            None => {
+                breakers.push((task, 1));
+                slot.tie(self.registered());
+            }
         }
-        slot.breaker_of.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -262,8 +267,8 @@ impl ParkingLot {
         breakers[at].1 -= 1;
         if breakers[at].1 == 0 {
             breakers.swap_remove(at);
+            slot.untie(self.registered());
         }
-        slot.breaker_of.fetch_sub(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -288,10 +293,10 @@ impl ParkingLot {
             return Err(Error::new(error::BUSY, why));
         }
         let lot = std::mem::take(lots.lot(self.line));
-        for (task, times) in &lot.breakers {
+        for (task, _) in &lot.breakers {
             // A number that has gone to another task has nothing here.
             if let Ok(slot) = task::check(*task) {
-                slot.breaker_of.fetch_sub(*times, Ordering::Relaxed);
+                slot.untie(self.registered());
             }
         }
         drop(lots);
@@ -367,7 +372,7 @@ impl Object for ParkingLot {
         }
     }
 
-    fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
+    fn tied_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
         let mut lots = LOTS.lock();
         let lot = lots.lot(self.line);
         let Some(at) = lot.breakers.iter().position(|(t, _)| *t == task) else {

@@ -39,7 +39,7 @@ static_table!(static OBJECTS: Row);
 static_lock!(static FREE: Free = Free(Vec::new()));
 
 /// Where an object is registered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Place(Option<u32>);
 
 /// Enters an object. It stays until [`remove`].
@@ -60,6 +60,11 @@ pub fn remove(place: Place) {
         drop(object);
         FREE.lock().0.push(index);
     }
+}
+
+/// The object that is registered there now.
+pub fn at(place: Place) -> Option<Arc<dyn Object>> {
+    OBJECTS.get(place.0? as usize)?.0.lock().0.clone()
 }
 
 /// The objects there are; none is locked.

@@ -8,7 +8,6 @@ use super::graph::Picture;
 use super::label::Label;
 use super::operation::OpId;
 use super::registry;
-use super::report::Report;
 use super::task::{self, TaskId};
 use super::wait::{
     self, Answer, Batch, Begun, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
@@ -371,8 +370,6 @@ impl Object for Semaphore {
             let _ = self.give_back(n, batch);
         }
     }
-
-    fn owner_exited(&self, _: TaskId, _: &mut Report, _: &mut Batch) {}
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();

@@ -4,6 +4,7 @@
 //! task exits once, and a number that is not in its slot any more belongs to a task that has exited.
 //! What a task waits for is in its slot, under the slot's lock, which is taken inside the locks of objects, and alone.
 
+use super::registry::Place;
 use super::wait::{Object, Waiting};
 use crate::core::error::{self, Error, Result};
 use crate::core::name::Name;
@@ -12,15 +13,19 @@ use crate::sys::lock::{ForkLock, ForkReset, static_lock};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::table::{Table, static_table};
 use crate::sys::thread;
-use crossbeam_utils::CachePadded;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize as UsedCount, Ordering::Relaxed};
 
 const SLOT_BITS: u32 = 24;
 /// A number leaves two bits of a word for flags, and never comes to an end: 2^38 tasks in each of 2^24 slots.
 const ID_BITS: u32 = 62;
-/// In a slot's `id`, in a fork child: the task belongs to the parent process.
-const FORKED: u64 = 1 << 63;
+
+/// In a fork child, in the slot of a task of the parent process: a number that is no task's, since as one it would be in
+/// another slot.
+fn forked(id: u64) -> u64 {
+    !id
+}
 
 /// A task's number. 0 is none.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -66,59 +71,84 @@ pub struct Info {
     pub waiting: Vec<Waiting>,
     /// Operations that were completed, and whose callback has not begun.
     pub unconsumed: Vec<super::operation::OpId>,
+    /// Where limiters are registered that it has tokens of, and lots that it is a breaker of.
+    pub ties: Vec<Place>,
     /// Somebody interrupted the task when it was not blocked.
     interrupted: bool,
 }
 
-impl ForkReset for Info {
+/// Made with the slot's first task, so that a slot that was never used is all zeros.
+struct LazyInfo(Option<Box<Info>>);
+
+impl ForkReset for LazyInfo {
     fn reset_in_child(&mut self) {
+        let Some(info) = &mut self.0 else { return };
         // Nobody waits here for what the parent waits for.
-        std::mem::forget(std::mem::take(&mut self.waiting));
-        std::mem::forget(std::mem::take(&mut self.unconsumed));
-        self.interrupted = false;
+        std::mem::forget(std::mem::take(&mut info.waiting));
+        std::mem::forget(std::mem::take(&mut info.unconsumed));
+        std::mem::forget(std::mem::take(&mut info.ties));
+        info.interrupted = false;
+    }
+    fn keep_in_child(&mut self) {
+        let Some(info) = &mut self.0 else { return };
+        info.waiting.clear();
+        info.unconsumed.clear();
+        info.interrupted = false;
     }
 }
 
-/// A task's place in the table.
-pub struct Slot {
-    id: AtomicU64,
-    /// Locks that the task holds: the sum of what its own calls changed, which only they write, and of what other threads
-    /// handed to it.
-    held_own: AtomicU64,
-    held_given: AtomicU64,
-    /// Tokens of limiters, and places as a breaker of parking lots.
-    pub tokens: AtomicU64,
-    pub breaker_of: AtomicU64,
-    /// The thread that made the task, or entered it last; decides which process it is in after a fork.
-    thread: AtomicU64,
-    /// How many things it waits for, for a look with no lock.
-    waits: AtomicU32,
-    info: ForkLock<Info>,
-}
-
-/// A row of the table.
-pub struct Row(CachePadded<Slot>);
-
-impl Default for Row {
-    fn default() -> Row {
-        Row(CachePadded::new(Slot {
-            id: AtomicU64::new(0),
-            held_own: AtomicU64::new(0),
-            held_given: AtomicU64::new(0),
-            tokens: AtomicU64::new(0),
-            breaker_of: AtomicU64::new(0),
-            thread: AtomicU64::new(0),
-            waits: AtomicU32::new(0),
-            info: ForkLock::new(Info {
+impl LazyInfo {
+    fn get(&mut self) -> &mut Info {
+        self.0.get_or_insert_with(|| {
+            Box::new(Info {
                 generation: 0,
                 latest: TaskId::NONE,
                 kind: Kind::Host,
                 name: Name::NONE,
                 waiting: Vec::new(),
                 unconsumed: Vec::new(),
+                ties: Vec::new(),
                 interrupted: false,
-            }),
-        }))
+            })
+        })
+    }
+}
+
+/// A task's place in the table. Its first words are written by the task's own calls; so each slot has a cache line.
+#[repr(align(64))]
+pub struct Slot {
+    id: AtomicU64,
+    /// Locks that the task holds: the sum of what its own calls changed, which only they write, and of what other threads
+    /// handed to it.
+    held_own: AtomicU64,
+    held_given: AtomicU64,
+    /// The thread that made the task, or entered it last; decides which process it is in after a fork.
+    thread: AtomicU64,
+    /// How many things it waits for, for a look with no lock.
+    waits: AtomicU32,
+    /// Whether it has ties.
+    tied: AtomicU32,
+    info: ForkLock<LazyInfo>,
+}
+
+/// A slot that was never used: all zeros, so that the static ones take no memory. (A function could not be `const` in the models.)
+macro_rules! new_slot {
+    () => {
+        Slot {
+            id: AtomicU64::new(0),
+            held_own: AtomicU64::new(0),
+            held_given: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+            waits: AtomicU32::new(0),
+            tied: AtomicU32::new(0),
+            info: ForkLock::new(LazyInfo(None)),
+        }
+    };
+}
+
+impl Default for Slot {
+    fn default() -> Slot {
+        new_slot!()
     }
 }
 
@@ -131,8 +161,54 @@ impl ForkReset for Free {
     fn keep_in_child(&mut self) {}
 }
 
-static_table!(static SLOTS: Row);
+/// The first slots lie at a fixed place, which the fast paths find with one addition. Untouched, they take no memory.
+#[cfg(not(loom))]
+const NEAR: usize = 1 << 16;
+#[cfg(loom)]
+const NEAR: usize = 0;
+#[cfg(not(loom))]
+static NEAR_SLOTS: [Slot; NEAR] = [const { new_slot!() }; NEAR];
+static_table!(static FAR_SLOTS: Slot);
+/// How many slots have been used.
+static USED: UsedCount = UsedCount::new(0);
+
 static_lock!(static FREE: Free = Free(Vec::new()));
+
+/// A number for one more slot; the caller has [`FREE`] locked.
+fn grow() -> Option<usize> {
+    let used = USED.load(Relaxed);
+    if used >= NEAR {
+        FAR_SLOTS.grow()?;
+    }
+    USED.store(used + 1, Relaxed);
+    Some(used)
+}
+
+#[inline]
+fn slot_at(index: usize) -> Option<&'static Slot> {
+    match near(index) {
+        None => FAR_SLOTS.get(index.wrapping_sub(NEAR)),
+        near => near,
+    }
+}
+
+#[cfg(not(loom))]
+#[inline(always)]
+fn near(index: usize) -> Option<&'static Slot> {
+    NEAR_SLOTS.get(index)
+}
+#[cfg(loom)]
+fn near(_: usize) -> Option<&'static Slot> {
+    None
+}
+
+/// The slot of a living task, for fast paths: those that get None look again in the slow way.
+#[inline(always)]
+pub fn check_fast(id: TaskId) -> Option<&'static Slot> {
+    let slot = near(id.slot_index())?;
+    // Acquire pairs with the Release in `begin`.
+    (slot.id.load(Ordering::Acquire) == id.0 && id.0 != 0).then_some(slot)
+}
 
 /// Whether a number stands for a living task of this process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,16 +228,18 @@ pub fn begin(kind: Kind, name: Name) -> Result<TaskId> {
     let mut free = FREE.lock();
     let index = match free.0.pop() {
         Some(index) => index as usize,
-        None => SLOTS.grow().ok_or_else(|| {
+        None => grow().ok_or_else(|| {
+            let most = NEAR + Table::<Slot>::MOST;
             Error::new(
                 error::NOMEM,
-                format!("there are {} tasks, which is the limit", Table::<Row>::MOST),
+                format!("there are {most} tasks, which is the limit"),
             )
         })?,
     };
     drop(free);
-    let slot = &SLOTS.get(index).expect("grown, or used before").0;
-    let mut info = slot.info.lock();
+    let slot = slot_at(index).expect("grown, or used before");
+    let mut lazy = slot.info.lock();
+    let info = lazy.get();
     info.generation += 1;
     debug_assert!(info.generation < 1 << (ID_BITS - SLOT_BITS));
     let id = TaskId(info.generation << SLOT_BITS | index as u64);
@@ -169,17 +247,13 @@ pub fn begin(kind: Kind, name: Name) -> Result<TaskId> {
     info.kind = kind;
     info.name = name;
     info.interrupted = false;
-    drop(info);
-    for counter in [
-        &slot.held_own,
-        &slot.held_given,
-        &slot.tokens,
-        &slot.breaker_of,
-    ] {
-        counter.store(0, Ordering::Relaxed);
-    }
+    info.ties.clear();
+    drop(lazy);
+    slot.held_own.store(0, Ordering::Relaxed);
+    slot.held_given.store(0, Ordering::Relaxed);
     slot.waits.store(0, Ordering::Relaxed);
-    slot.thread.store(thread::token(), Ordering::Relaxed);
+    slot.tied.store(0, Ordering::Relaxed);
+    slot.entered_here();
     // Release: who finds the task finds its slot made ready; pairs with the Acquire in `check`.
     slot.id.store(id.0, Ordering::Release);
     Ok(id)
@@ -188,7 +262,7 @@ pub fn begin(kind: Kind, name: Name) -> Result<TaskId> {
 /// The slot that a number has, or had.
 #[inline]
 pub fn slot_of(id: TaskId) -> Option<&'static Slot> {
-    SLOTS.get(id.slot_index()).map(|row| &*row.0)
+    slot_at(id.slot_index())
 }
 
 /// The slot of a living task.
@@ -209,9 +283,14 @@ fn refusal(id: TaskId, slot: Option<&'static Slot>) -> Error {
     if id.0 == 0 {
         return Error::new(error::INVAL, "the task is 0, which stands for none");
     }
-    let known = slot.map(|s| (s.info.lock().generation, s.id.load(Ordering::Acquire)));
+    let known = slot.map(|s| {
+        (
+            s.with_info(|info| info.generation),
+            s.id.load(Ordering::Acquire),
+        )
+    });
     match known {
-        Some((_, now)) if now == id.0 | FORKED => Error::new(
+        Some((_, now)) if now == forked(id.0) => Error::new(
             error::FORKED,
             format!("{} belongs to the parent process", Named(id)),
         ),
@@ -228,7 +307,7 @@ fn refusal(id: TaskId, slot: Option<&'static Slot>) -> Error {
 pub fn life(id: TaskId) -> Life {
     match slot_of(id).map_or(0, |slot| slot.id.load(Ordering::Acquire)) {
         now if now == id.0 => Life::Alive,
-        now if now == id.0 | FORKED => Life::Forked,
+        now if now == forked(id.0) => Life::Forked,
         _ => Life::Exited,
     }
 }
@@ -255,15 +334,14 @@ pub fn give_back(id: TaskId) {
 }
 
 pub fn kind(id: TaskId) -> Option<Kind> {
-    let info = slot_of(id)?.info.lock();
-    (info.latest == id).then_some(info.kind)
+    slot_of(id)?.with_info(|info| (info.latest == id).then_some(info.kind))
 }
 
 /// Every living task.
 pub fn all() -> impl Iterator<Item = TaskId> {
-    (0..SLOTS.rows()).filter_map(|index| {
-        let id = SLOTS.get(index)?.0.id.load(Ordering::Acquire);
-        (id != 0 && id & FORKED == 0).then_some(TaskId(id))
+    (0..USED.load(Relaxed)).filter_map(|index| {
+        let id = TaskId(slot_at(index)?.id.load(Ordering::Acquire));
+        (id != TaskId::NONE && id.slot_index() == index).then_some(id)
     })
 }
 
@@ -292,15 +370,36 @@ impl Slot {
         self.held_given.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether there is anything that would be missed if the task exited now.
-    pub fn holds_something(&self) -> bool {
+    /// Whether it holds a lock.
+    pub fn holds_a_lock(&self) -> bool {
         let locks = self
             .held_own
             .load(Ordering::Relaxed)
             .wrapping_add(self.held_given.load(Ordering::Relaxed));
         locks != 0
-            || self.tokens.load(Ordering::Relaxed) != 0
-            || self.breaker_of.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it has a limiter's token, or is a breaker of a parking lot.
+    pub fn has_ties(&self) -> bool {
+        self.tied.load(Ordering::Relaxed) != 0
+    }
+
+    /// Under the object's lock: the task's exit is to come by there.
+    pub fn tie(&self, place: Place) {
+        self.with_info(|info| {
+            info.ties.push(place);
+            self.tied.store(1, Ordering::Relaxed);
+        });
+    }
+
+    pub fn untie(&self, place: Place) {
+        self.with_info(|info| {
+            if let Some(at) = info.ties.iter().position(|&p| p == place) {
+                info.ties.swap_remove(at);
+            }
+            self.tied
+                .store(u32::from(!info.ties.is_empty()), Ordering::Relaxed);
+        });
     }
 
     pub fn is_waiting(&self) -> bool {
@@ -310,13 +409,14 @@ impl Slot {
 
     /// Something with no lock to say is done to what the slot knows of its task.
     pub fn with_info<R>(&self, f: impl FnOnce(&mut Info) -> R) -> R {
-        f(&mut self.info.lock())
+        f(self.info.lock().get())
     }
 
     /// Notes what the task waits for; true if it was interrupted before, and the wait blocks.
     pub fn begin_wait(&self, waiting: Waiting) -> bool {
         let blocks = waiting.op.is_none();
-        let mut info = self.info.lock();
+        let mut lazy = self.info.lock();
+        let info = lazy.get();
         info.waiting.push(waiting);
         self.waits
             .store(info.waiting.len() as u32, Ordering::SeqCst);
@@ -325,29 +425,32 @@ impl Slot {
 
     /// The wait is over.
     pub fn end_wait(&self, wait: u64, unconsumed: Option<super::operation::OpId>) {
-        let mut info = self.info.lock();
+        let mut lazy = self.info.lock();
+        let info = lazy.get();
         if let Some(at) = info.waiting.iter().position(|w| w.key.wait == wait) {
             let over = info.waiting.swap_remove(at);
             self.waits
                 .store(info.waiting.len() as u32, Ordering::SeqCst);
             info.unconsumed.extend(unconsumed);
-            drop(info);
+            drop(lazy);
             // The reference to the object may be the last.
             drop(over);
         }
     }
 
     pub fn now_waits_for(&self, wait: u64, object: &Arc<dyn Object>) {
-        let mut info = self.info.lock();
+        let mut lazy = self.info.lock();
+        let info = lazy.get();
         if let Some(waiting) = info.waiting.iter_mut().find(|w| w.key.wait == wait) {
             let before = std::mem::replace(&mut waiting.object, Arc::clone(object));
-            drop(info);
+            drop(lazy);
             drop(before);
         }
     }
 
     pub fn consumed(&self, op: super::operation::OpId) {
-        let mut info = self.info.lock();
+        let mut lazy = self.info.lock();
+        let info = lazy.get();
         if let Some(at) = info.unconsumed.iter().position(|&o| o == op) {
             info.unconsumed.swap_remove(at);
         }
@@ -358,7 +461,8 @@ impl Slot {
         if !self.is_waiting() {
             return None;
         }
-        let info = self.info.lock();
+        let mut lazy = self.info.lock();
+        let info = lazy.get();
         match &info.waiting[..] {
             [one] => Some(one.clone()),
             _ => None,
@@ -367,7 +471,8 @@ impl Slot {
 
     /// The blocking wait to interrupt; if there is none, the next one is going to be.
     pub fn interrupt(&self) -> Option<Waiting> {
-        let mut info = self.info.lock();
+        let mut lazy = self.info.lock();
+        let info = lazy.get();
         let blocked = info.waiting.iter().find(|w| w.op.is_none()).cloned();
         info.interrupted = blocked.is_none();
         blocked
@@ -375,7 +480,7 @@ impl Slot {
 
     /// The wait that was to be interrupted was over already: the next one is.
     pub fn keep_interrupt(&self) {
-        self.info.lock().interrupted = true;
+        self.with_info(|info| info.interrupted = true);
     }
 
     /// The thread has made the task its own.
@@ -390,8 +495,7 @@ pub struct Named(pub TaskId);
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = slot_of(self.0).and_then(|slot| {
-            let info = slot.info.lock();
-            (info.latest == self.0).then_some((info.kind, info.name))
+            slot.with_info(|info| (info.latest == self.0).then_some((info.kind, info.name)))
         });
         match known {
             Some((kind, name)) if !name.is_none() => write!(f, "{} '{name}'", kind.noun()),
@@ -404,11 +508,10 @@ impl fmt::Display for Named {
 /// The name alone, for those who show it by itself.
 pub fn name(id: TaskId) -> String {
     slot_of(id).map_or(String::new(), |slot| {
-        let info = slot.info.lock();
-        match info.latest == id {
+        slot.with_info(|info| match info.latest == id {
             true => info.name.to_string(),
             false => String::new(),
-        }
+        })
     })
 }
 
@@ -416,15 +519,15 @@ pub fn name(id: TaskId) -> String {
 /// inside the fork.
 pub fn sort_out_in_child() {
     let here = thread::token();
-    for index in 0..SLOTS.rows() {
-        let Some(row) = SLOTS.get(index) else {
+    for index in 0..USED.load(Relaxed) {
+        let Some(slot) = slot_at(index) else {
             continue;
         };
-        let slot = &row.0;
         slot.waits.store(0, Ordering::Relaxed);
         let id = slot.id.load(Ordering::Relaxed);
-        if id != 0 && slot.thread.load(Ordering::Relaxed) != here {
-            slot.id.store(id | FORKED, Ordering::Relaxed);
+        let is_task = id != 0 && TaskId(id).slot_index() == index;
+        if is_task && slot.thread.load(Ordering::Relaxed) != here {
+            slot.id.store(forked(id), Ordering::Relaxed);
         }
     }
     debug_assert!(fork::generation() > 1);

@@ -166,8 +166,11 @@ pub trait Object: Send + Sync {
     /// What an operation was given and did not come to use goes to the next.
     fn pass_on(&self, task: TaskId, answer: Answer, batch: &mut Batch);
 
-    /// A task that may have held it has exited.
-    fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch);
+    /// A task that may have held this lock has exited.
+    fn owner_exited(&self, _task: TaskId, _report: &mut Report, _batch: &mut Batch) {}
+
+    /// A task that was tied to it has exited.
+    fn tied_exited(&self, _task: TaskId, _report: &mut Report, _batch: &mut Batch) {}
 
     /// A woken thread looks again. It is answered, or stays in line.
     fn look_again(&self, _key: Key, _batch: &mut Batch) {}
