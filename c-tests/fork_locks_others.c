@@ -224,12 +224,18 @@ static void jobs_with_a_limiter(void) {
   selv_limiter *l = limiter_of(1);
   selv_job_options job;
   selv_job *handle = NULL;
-  probe p;
+  probe p, timed;
   pid_t child;
   probe_init(&p);
+  probe_init(&timed);
   CHECK_OK(selv_limiter_try_acquire(l, SELV_TASK_CURRENT));
+  job = probe_job(probe_never, &timed); /* somebody keeps the time already when the fork comes */
+  job.limiter = l;
+  job.limiter_timeout_ns = CHECK_MS;
+  CHECK_STATUS(probe_through(c, &job).status, SELV_E_TIMEDOUT);
   job = probe_job(probe_run, &p);
   job.limiter = l;
+  job.limiter_timeout_ns = 3600 * UINT64_C(1000000000);
   CHECK_OK(selv_cache_submit(c, &job, &handle));
   CHECK_EQ_U64(limiter_waiting(l), 1);
   child = forked();
@@ -239,6 +245,11 @@ static void jobs_with_a_limiter(void) {
     probe_init(&q);
     CHECK_EQ_U64(limiter_waiting(l), 0);
     CHECK_STATUS(selv_job_wait(handle, SELV_FOREVER, &outcome), SELV_E_FORKED);
+    probe_init(&timed);
+    job = probe_job(probe_never, &timed);
+    job.limiter = l;
+    job.limiter_timeout_ns = CHECK_MS;
+    CHECK_STATUS(probe_through(c, &job).status, SELV_E_TIMEDOUT);
     job = probe_job(probe_run, &q);
     job.limiter = l;
     CHECK_OK(selv_cache_submit(c, &job, NULL));

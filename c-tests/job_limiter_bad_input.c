@@ -105,6 +105,9 @@ static void on_a_cache_that_is_shut_down(void) {
   job.limiter = l;
   CHECK_OK(selv_cache_shutdown(c, 0, SELV_FOREVER, &remaining));
   CHECK_STATUS(selv_cache_submit(c, &job, NULL), SELV_E_CLOSED);
+  job.limiter_timeout_ns = SELV_NO_WAIT;
+  CHECK_STATUS(selv_cache_submit(c, &job, NULL), SELV_E_CLOSED);
+  job.limiter_timeout_ns = 0;
   CHECK_EQ_U64(limiter_stats(l).borrowed, 0);
   CHECK_OK(selv_limiter_try_acquire(l, SELV_TASK_CURRENT));
   CHECK_STATUS(selv_cache_submit(c, &job, NULL), SELV_E_CLOSED);

@@ -133,7 +133,11 @@ static void no_thread_for_it(void) {
   job = limited(probe_run, &p);
   CHECK_STATUS(selv_cache_submit(c, &job, NULL), SELV_E_SPAWN);
   CHECK_EQ_U64(limiter_stats(limiter).borrowed, 0);
-  CHECK_EQ_U64(check_tally_get(&p.delivered), 0);
+  job.limiter_timeout_ns = SELV_NO_WAIT;
+  CHECK_STATUS(selv_cache_submit(c, &job, NULL), SELV_E_SPAWN);
+  CHECK_EQ_U64(limiter_stats(limiter).borrowed, 0);
+  CHECK_EQ_U64(check_tally_get(&p.delivered) + check_tally_get(&p.freed), 0);
+  job.limiter_timeout_ns = 0;
 
   CHECK_OK(selv_limiter_try_acquire(limiter, SELV_TASK_CURRENT));
   CHECK_OK(selv_cache_submit(c, &job, NULL)); /* waits for its token: no thread is wanted yet */
