@@ -4,38 +4,70 @@
 
 /* Two sides that do their half of each round at the same moment: the other thread, and the test itself. */
 static struct {
-  uint64_t round, done, go_on;
+  uint64_t round, ready, done, go_on;
   selv_lock *lock;
   selv_task owner;
 } race;
 
+/* So that each gets to be first: the head start that the one or the other has is another one in each round. */
+static void head_start(uint64_t spins) {
+  while (spins-- > 0) __asm__ volatile("" ::: "memory");
+}
+
+/* The two meet only while both run: each looks for a while before it gives way. */
+static uint64_t look_for_change(uint64_t *word, uint64_t from) {
+  uint64_t now, looks = 0;
+  while ((now = __atomic_load_n(word, __ATOMIC_ACQUIRE)) == from)
+    if (++looks % 20000 == 0) sched_yield();
+  return now;
+}
+
+/* The other side of the next round is to begin: 0 when there is none. */
+static int begins(uint64_t *round) {
+  *round = look_for_change(&race.round, *round);
+  if (!race.go_on) return 0;
+  __atomic_store_n(&race.ready, *round, __ATOMIC_RELEASE);
+  head_start(*round * 531 % 1000);
+  return 1;
+}
+
 static void *releases(void *unused) {
   uint64_t round = 0;
   (void)unused;
-  for (;;) {
-    uint64_t now;
-    while ((now = __atomic_load_n(&race.round, __ATOMIC_ACQUIRE)) == round) sched_yield();
-    round = now;
-    if (!race.go_on) return NULL;
+  while (begins(&round)) {
     CHECK_OK(selv_lock_release(race.lock, race.owner));
     __atomic_store_n(&race.done, round, __ATOMIC_RELEASE);
   }
+  return NULL;
 }
 
-static void start_round(void) { __atomic_add_fetch(&race.round, 1, __ATOMIC_RELEASE); }
+static void start_rounds(void *(*other_side)(void *), pthread_t *thread) {
+  race.go_on = 1;
+  race.round = race.ready = race.done = 0;
+  CHECK(pthread_create(thread, NULL, other_side, NULL) == 0);
+}
+
+/* In every second round the other side is on its way before this one begins; in the rest this one does not wait for it. */
+static void start_round(void) {
+  uint64_t before = __atomic_load_n(&race.ready, __ATOMIC_ACQUIRE);
+  __atomic_add_fetch(&race.round, 1, __ATOMIC_RELEASE);
+  if (race.round % 2) (void)look_for_change(&race.ready, before);
+  head_start(race.round * 37 % 500);
+}
+
 static void finish_round(void) { UNTIL(__atomic_load_n(&race.done, __ATOMIC_ACQUIRE) == race.round); }
+
+static void end_rounds(pthread_t thread) {
+  race.go_on = 0;
+  __atomic_add_fetch(&race.round, 1, __ATOMIC_RELEASE);
+  CHECK(pthread_join(thread, NULL) == 0);
+}
 
 enum { CANCEL, ABANDON, EXIT, CLOSE, KINDS };
 static const char *const kind_name[KINDS] = { "cancelled", "abandoned", "exited", "closed" };
 
-/* So that both get to be first: sometimes the other side has a head start. */
-static void head_start(uint64_t i) {
-  uint64_t spins = (i * 37) % 400;
-  while (spins-- > 0) __asm__ volatile("" ::: "memory");
-}
-
 static int one_round(int kind, uint64_t i, selv_task task, selv_task behind) {
-  selv_lock *l = race.lock = lock_named("prize", i % 2 ? SELV_LOCK_STRICT_FIFO : 0);
+  selv_lock *l = race.lock = lock_named("prize", i / 2 % 2 ? SELV_LOCK_STRICT_FIFO : 0);
   int with_another = i % 3 == 0 && kind != CLOSE; /* somebody waits behind the one in question */
   selv_task_report report = SELV_TASK_REPORT_INIT;
   selv_status s = SELV_OK;
@@ -47,7 +79,6 @@ static int one_round(int kind, uint64_t i, selv_task task, selv_task behind) {
   CHECK_STATUS(op_probe_lock(&p, l, task), SELV_PENDING);
   if (with_another) CHECK_STATUS(op_probe_lock(&q, l, behind), SELV_PENDING);
   start_round();
-  head_start(i);
   switch (kind) {
     case CANCEL: s = selv_op_cancel(p.op); break;
     case ABANDON: s = selv_op_abandon(p.op); break;
@@ -97,17 +128,13 @@ static void against_release(int kind) {
   uint64_t i, won = 0, rounds = check_scaled(2000);
   selv_task task = task_named("contender"), behind = task_named("behind");
   pthread_t thread;
-  race.go_on = 1;
   race.owner = task_named("owner");
-  race.round = race.done = 0;
-  CHECK(pthread_create(&thread, NULL, releases, NULL) == 0);
+  start_rounds(releases, &thread);
   for (i = 0; i < rounds; i++) {
     won += (uint64_t)one_round(kind, i, task, behind);
     if (kind == EXIT) task = task_named("contender");
   }
-  race.go_on = 0;
-  start_round();
-  CHECK(pthread_join(thread, NULL) == 0);
+  end_rounds(thread);
   printf("%s in time: %llu of %llu\n", kind_name[kind], (unsigned long long)won, (unsigned long long)rounds);
   CHECK_OK(selv_task_exit(task, NULL));
   CHECK_OK(selv_task_exit(behind, NULL));
@@ -129,14 +156,11 @@ static void heir_lets_go(op_probe *p, const selv_completed *c) {
 static void *dies(void *unused) {
   uint64_t round = 0;
   (void)unused;
-  for (;;) {
-    uint64_t now;
-    while ((now = __atomic_load_n(&race.round, __ATOMIC_ACQUIRE)) == round) sched_yield();
-    round = now;
-    if (!race.go_on) return NULL;
+  while (begins(&round)) {
     CHECK_OK(selv_task_exit(race.owner, NULL));
     __atomic_store_n(&race.done, round, __ATOMIC_RELEASE);
   }
+  return NULL;
 }
 
 /* The one in line may be told by either thread; if it is by the submitting one, and it passes the lock on to the very operation that is being
@@ -146,22 +170,19 @@ static void submit_against_the_owner_s_exit(void) {
   uint64_t i, rounds = check_scaled(8000), found = 0;
   selv_task in_line = task_named("in line"), comes = task_named("comes");
   pthread_t thread;
-  race.go_on = 1;
-  race.round = race.done = 0;
-  CHECK(pthread_create(&thread, NULL, dies, NULL) == 0);
+  start_rounds(dies, &thread);
   for (i = 0; i < rounds; i++) {
-    int robust = (kinds[i % 4] & SELV_LOCK_ROBUST) != 0;
+    int robust = (kinds[i / 2 % 4] & SELV_LOCK_ROBUST) != 0;
     op_probe p, q;
     selv_status s;
     op_probe_init(&p);
     op_probe_init(&q);
     p.then = q.then = heir_lets_go;
-    race.lock = lock_named("estate", kinds[i % 4]);
+    race.lock = lock_named("estate", kinds[i / 2 % 4]);
     race.owner = task_named("owner");
     CHECK_OK(selv_lock_acquire(race.lock, race.owner, SELV_FOREVER));
     CHECK_STATUS(op_probe_lock(&p, race.lock, in_line), SELV_PENDING);
     start_round();
-    head_start(i);
     s = op_probe_lock(&q, race.lock, comes);
     finish_round();
     found += pthread_equal(p.on, pthread_self()) != 0;
@@ -178,9 +199,7 @@ static void submit_against_the_owner_s_exit(void) {
     CHECK_EQ_U64(lock_stats(race.lock).breaks, 1);
     CHECK_OK(selv_lock_free(race.lock));
   }
-  race.go_on = 0;
-  start_round();
-  CHECK(pthread_join(thread, NULL) == 0);
+  end_rounds(thread);
   printf("found dead by the submit: %llu of %llu\n", (unsigned long long)found, (unsigned long long)rounds);
   CHECK_OK(selv_task_exit(in_line, NULL));
   CHECK_OK(selv_task_exit(comes, NULL));
