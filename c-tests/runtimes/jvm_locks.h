@@ -66,10 +66,22 @@ static void JNICALL jvm_locks_note_grant(JNIEnv *env, jclass self, jstring name,
   J(env)->ReleaseStringUTFChars(env, name, text);
 }
 
+static jlong JNICALL jvm_locks_waiting(JNIEnv *env, jclass self, jlong lock) {
+  (void)env;
+  (void)self;
+  return (jlong)lock_waiting(jvm_lock_of(lock));
+}
+
 static jlong JNICALL jvm_locks_cancelled_waits(JNIEnv *env, jclass self, jlong lock) {
   (void)env;
   (void)self;
   return (jlong)lock_stats(jvm_lock_of(lock)).cancelled;
+}
+
+static void JNICALL jvm_locks_await_grants(JNIEnv *env, jclass self, jlong count) {
+  (void)env;
+  (void)self;
+  CHECK_WAIT(&lock_granted, (uint64_t)count);
 }
 
 static void JNICALL jvm_locks_enter_section(JNIEnv *env, jclass self) {
@@ -133,7 +145,7 @@ static inline jclass jvm_class(JNIEnv *env, const char *name) {
 
 /* After jvm_start, on the same thread. */
 static inline void jvm_locks_start(JNIEnv *env) {
-  JNINativeMethod natives[12];
+  JNINativeMethod natives[14];
   jvm_locks = jvm_class(env, "selvedge/tests/Locks");
   jvm_locks_thread = jvm_class(env, "selvedge/tests/LocksThread");
   JVM_LOCKS_NATIVE(0, "currentTask", "()J", jvm_locks_current_task);
@@ -148,7 +160,9 @@ static inline void jvm_locks_start(JNIEnv *env) {
   JVM_LOCKS_NATIVE(9, "enterSection", "()V", jvm_locks_enter_section);
   JVM_LOCKS_NATIVE(10, "leaveSection", "()V", jvm_locks_leave_section);
   JVM_LOCKS_NATIVE(11, "cancelledWaits", "(J)J", jvm_locks_cancelled_waits);
-  CHECK(J(env)->RegisterNatives(env, jvm_locks, natives, 12) == JNI_OK);
+  JVM_LOCKS_NATIVE(12, "waiting", "(J)J", jvm_locks_waiting);
+  JVM_LOCKS_NATIVE(13, "awaitGrants", "(J)V", jvm_locks_await_grants);
+  CHECK(J(env)->RegisterNatives(env, jvm_locks, natives, 14) == JNI_OK);
 }
 
 /* ---- threads ---- */

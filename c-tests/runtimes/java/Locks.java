@@ -10,6 +10,7 @@ public final class Locks {
     static final int OK = 0;
     static final int PENDING = 1;
     static final int E_CANCELLED = -7;
+    static final int E_DEADLOCK = -9;
 
     /** A lock that was not to be had; the message is what selv_last_error says. */
     public static final class LockException extends RuntimeException {
@@ -41,11 +42,17 @@ public final class Locks {
 
     private static native String lastError();
 
+    /** How many wait for the lock now. */
+    static native long waiting(long lock);
+
     /** How many waits for the lock were cancelled so far. */
     static native long cancelledWaits(long lock);
 
     /** Notes in the test's list that the calling thread has been granted the lock; ticket 0: it waited in the call. */
     static native void noteGrant(String name, long ticket);
+
+    /** Waits until the list has so many. */
+    static native void awaitGrants(long count);
 
     /** Between these two nobody else of any language may be; it fails the test if somebody is. */
     static native void enterSection();
