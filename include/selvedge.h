@@ -1,15 +1,19 @@
 /*
- * Selvedge: one thread cache for a process that holds several language runtimes, and hooks that each runtime registers to
- * run on every worker's start and exit.
+ * Selvedge, for a process that holds several language runtimes: one thread cache, with hooks that each runtime registers to run
+ * on every worker's start and exit; and tasks, with locks and other primitives that tasks of any runtime share, and that break
+ * instead of hanging.
  *
  * Conventions
- * - A function that can fail returns a selv_status: SELV_OK (0), or a negative number. selv_last_error() tells what was wrong.
- *   Results go to the trailing out pointers, which are zeroed on failure. Beside what its "Returns" lists, any may return
- *   SELV_E_PANIC. Statuses that no function here returns belong to the presets and to parts of the library yet to come.
+ * - A function that can fail returns a selv_status: SELV_OK (0); a positive number, which is success with news (SELV_PENDING,
+ *   SELV_OWNER_DIED); or a negative number, an error. Where there can be news, test for < 0. selv_last_error(buf, len) tells what
+ *   was wrong. Results go to the trailing out pointers, which are zeroed on failure. Beside what its "Returns" lists, any may
+ *   return SELV_E_PANIC. Statuses that no function here returns belong to the presets and to parts of the library yet to come.
  * - Times are nanoseconds: SELV_FOREVER waits for ever, 0 does not wait. In an option struct 0 means the default.
  * - Strings are UTF-8 and NUL-terminated, and are copied.
  * - An option struct begins with its size: start from its SELV_*_INIT. Older and newer structs are understood.
- * - Handles made by a _new, _register or _submit are given back with the _release of their type, by any thread.
+ * - Handles that are shared (cache, hook, job) are given back with the _release of their type. Locks and the other primitives have
+ *   one handle each, which ends with their _free; that refuses with SELV_E_BUSY while they are in use. Both by any thread. That a
+ *   handle has been given back, or is of another type, is not noticed.
  * - Callbacks must not throw or longjmp.
  * - Each function ends with: on which Threads it may be called; whether it Blocks; Reentrancy, that is, whether callbacks may call
  *   it; what it does after a Fork, in the child; which arguments may be NULL.
@@ -74,17 +78,17 @@
 #define SELV_E_CANCELLED -7
 
 /**
- * The thread or task that was to finish this ended before it did.
+ * The task or thread that held this, or was to finish it, ended before it did.
  */
 #define SELV_E_BROKEN -8
 
 /**
- * The call would wait for itself.
+ * The call would wait for itself, directly or through others.
  */
 #define SELV_E_DEADLOCK -9
 
 /**
- * The caller does not own what it tried to release.
+ * The caller does not own what the call is about.
  */
 #define SELV_E_NOT_OWNER -10
 
@@ -245,7 +249,7 @@
 #define SELV_REPORT_LOT_BROKEN 6
 
 /**
- * Of a lock: it is handed to those in line strictly in order. Slower: each hand-over wakes a thread.
+ * Of a lock: it is handed to those in line strictly in order. Slower under contention: each hand-over wakes a thread.
  */
 #define SELV_LOCK_STRICT_FIFO 1
 
@@ -294,10 +298,20 @@
  */
 typedef struct selv_cache selv_cache;
 
+/**
+ * A line of items, each some bytes, from any number of senders to any number of receivers. Ends with `selv_channel_free`.
+ */
 typedef struct selv_channel selv_channel;
 
+/**
+ * Waits for a change of what a lock protects, letting go of the lock meanwhile. Ends with `selv_condition_free`, before its
+ * lock.
+ */
 typedef struct selv_condition selv_condition;
 
+/**
+ * Something that has happened, or has not yet; any number may wait for it. Ends with `selv_event_free`.
+ */
 typedef struct selv_event selv_event;
 
 /**
@@ -315,12 +329,27 @@ typedef struct selv_host_loop selv_host_loop;
  */
 typedef struct selv_job selv_job;
 
+/**
+ * A number of tokens, at most one for each borrower; a task that exits returns its token. Ends with `selv_limiter_free`.
+ */
 typedef struct selv_limiter selv_limiter;
 
+/**
+ * A lock that belongs to a task. If its owner exits while holding it, it breaks: everybody who waits or comes later is told so,
+ * instead of waiting for ever. See `selv_lock_acquire` and `selv_lock_repair`. Ends with `selv_lock_free`.
+ */
 typedef struct selv_lock selv_lock;
 
+/**
+ * A line of waiters, from which other primitives are made: who came first is let go first, by number. Ends with
+ * `selv_parking_lot_free`.
+ */
 typedef struct selv_parking_lot selv_parking_lot;
 
+/**
+ * A number of permits, which nobody owns: one task may acquire and another release, and a task that exits releases none (for
+ * that, see selv_limiter). Ends with `selv_semaphore_free`.
+ */
 typedef struct selv_semaphore selv_semaphore;
 
 /**
@@ -546,8 +575,10 @@ typedef struct selv_job_options {
    */
   size_t attach_len;
   /**
-   * The job begins when its task has a token of this limiter; until then it takes no thread. The token comes back when the job has
-   * ended, before `deliver`, however it ends. NULL: none. The limiter lives at least until then.
+   * The job begins when its task has a token of this limiter. Until then it takes no thread; it can be cancelled, and a shutdown
+   * waits for it or cancels it, as if it were queued. The token belongs to the job's task (`fn` would get SELV_E_DUPLICATE for
+   * another one), and comes back when the job has ended, before `deliver`, however it ends. NULL: none. The limiter lives at least
+   * until then.
    */
   struct selv_limiter *limiter;
   /**
@@ -652,9 +683,11 @@ typedef struct selv_hook_stats {
  * Every thread has a task of its own, and every job one that exits when the job ends; both are made when they are first asked for.
  * Others are made with `selv_task_new`. The host makes one task's calls one after the other, and `selv_task_exit` last.
  *
- * As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives
- * SELV_E_INVAL; a task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or
- * last entered by the thread that forked live on in the child, as that thread does.
+ * As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives SELV_E_INVAL; a
+ * task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or last entered
+ * by the thread that forked live on in the child, as that thread does.
+ *
+ * In messages and in the wait graph a task is called by its name, or else by its number in hexadecimal.
  */
 typedef uint64_t selv_task;
 
@@ -677,7 +710,8 @@ typedef struct selv_task_report {
    */
   uint32_t reserved;
   /**
-   * In: called for each item, on the calling thread, when the exit is done. NULL: only the counts are wanted.
+   * In: called for each item, on the calling thread, when the exit is done and the callbacks of the operations that it completed
+   * have returned. NULL: only the counts are wanted.
    */
   selv_report_fn each;
   /**
@@ -713,9 +747,13 @@ typedef struct selv_task_report {
 /**
  * An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
  *
- * A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback, and
- * `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is written before a
- * callback can run.
+ * A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback,
+ * and `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is
+ * written before a callback can run; `out_op` may be NULL, and then the operation can be neither cancelled nor abandoned.
+ *
+ * An operation has no timeout: a host that wants one cancels it by a timer of its own. `selv_task_interrupt` does not end it.
+ * `completion` is copied; what its `arg` points to must live until the callback has returned, or `selv_op_abandon` has answered
+ * SELV_OK. SELV_TASK_CURRENT is looked up in the call that begins it.
  */
 typedef uint64_t selv_op;
 
@@ -809,7 +847,8 @@ typedef struct selv_completed {
    */
   selv_status status;
   /**
-   * Grows by one with each waiter of the same object that is completed, blocking or not: the order of grants can be rebuilt from it.
+   * Grows by one with each waiter of the same object that is completed, blocking or not: the order of grants can be rebuilt from
+   * it. 0 if there was no wait.
    */
   uint64_t ticket;
   /**
@@ -821,7 +860,7 @@ typedef struct selv_completed {
    */
   int32_t holds_lock;
   /**
-   * Of a channel: the bytes received, the callback's to free with `selv_bytes_free`; else NULL.
+   * Of a channel: the bytes received, the callback's to free with `selv_bytes_free`, whether it wants them or not; else NULL.
    */
   void *data;
   /**
@@ -831,10 +870,12 @@ typedef struct selv_completed {
 } selv_completed;
 
 /**
- * Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit), with no lock of
- * the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them completes is called when
- * it has returned. On a thread that is just ending, and where nobody else's call could run it, a worker of the default cache runs it. It may
- * call any function; while it blocks, the callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
+ * Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit),
+ * with no lock of the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them
+ * completes is called when it has returned. Where no such call can run it, a worker of the default cache does: on a thread that is
+ * just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once. It may call any
+ * function, and free the object that it waited for; while it blocks, the callbacks behind it wait. When `c->status` is an error,
+ * `selv_last_error` tells why. Must return.
  */
 typedef void (*selv_complete_fn)(void *arg, const struct selv_completed *c);
 
@@ -1673,33 +1714,39 @@ selv_status selv_task_new(const char *name,
                           selv_task *out);
 
 /**
- * Ends a task. What it waits for is cancelled; what an operation of it was granted, and its callback has not begun, goes to the next; the
- * locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned; the parking lots that it is a breaker of
- * break. With nothing in hand it costs a few nanoseconds.
+ * Ends a task. In this order: what it waits for is cancelled; what an operation of it was granted, and its callback has not begun,
+ * goes to the next; the locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned, and the
+ * parking lots that it is a breaker of break. With nothing in hand that costs a few nanoseconds; if it holds locks, a look at every
+ * object of the process.
  *
  * `out` may be NULL; else it gets the counts, and `out->each` is called for each item.
  *
  * Returns SELV_OK; SELV_E_INVAL (0, never a task, a thread's or a job's own task: those exit with their thread or job;
- * `struct_size`); SELV_E_STALE (it has exited before); SELV_E_FORKED.
+ * `struct_size`; then the task lives on); SELV_E_STALE (it has exited before); SELV_E_FORKED.
  *
- * Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from
- * any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
+ * Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy:
+ * from any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
+ *
+ * # Safety `out` is NULL or has as many bytes as its `struct_size` says.
  */
 selv_status selv_task_exit(selv_task t,
                            struct selv_task_report *out);
 
 /**
- * The task that the calling thread acts for: the one that it entered last; else, inside a job (its `fn`, `before_job` and `after_job`), the job's;
- * else the thread's own. 0 only in the very end of a thread, or when there is no memory.
+ * The task that the calling thread acts for: the one that it entered last; else, inside a job (its `fn`, `before_job` and
+ * `after_job`), the job's; else the thread's own, also in `deliver`, which comes after the exit of the job's task. When an entered
+ * task has exited, it stays the answer, and is SELV_E_STALE, until the thread enters another one, or 0. 0 only in the very end of a
+ * thread, or when there is no memory.
  *
- * Threads: any; each has its own. Blocks: no. Reentrancy: from any callback. Fork: the forking thread keeps its own. NULL: no pointers.
+ * Threads: any; each has its own. Blocks: no. Reentrancy: from any callback. Fork: the forking thread keeps its own. NULL: no
+ * pointers.
  */
 selv_task selv_task_current(void);
 
 /**
- * Has the task's blocking wait return SELV_E_CANCELLED: for Ctrl-C, or Java's Thread.interrupt. If it is not blocked, its next call that would
- * block returns so. A wait that is granted at the same moment returns SELV_OK, and the interruption is kept for the next. A
- * condition's waiter has its lock back first.
+ * Has the task's blocking wait return SELV_E_CANCELLED: for Ctrl-C, or Java's Thread.interrupt. If it is not blocked, or its wait is
+ * granted at this moment, its next call that has to wait returns so; calls that do not wait (tries, a timeout of 0, operations)
+ * neither return so nor use the interruption up. Several before that are one. A condition's waiter has its lock back first.
  *
  * Returns SELV_OK; SELV_E_INVAL; SELV_E_STALE; SELV_E_FORKED.
  *
@@ -1757,10 +1804,13 @@ selv_status selv_lock_new(const struct selv_lock_options *opts,
 /**
  * Ends a lock that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
  *
- * Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it).
+ * Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it; a broken lock can be freed).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_free(struct selv_lock *l);
 
@@ -1792,10 +1842,12 @@ selv_status selv_lock_get_stats(const struct selv_lock *l,
  * Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
  * `selv_lock_make_consistent`); SELV_E_WOULD_BLOCK (another task holds it); SELV_E_DEADLOCK (the task has it already, and it is not
  * SELV_LOCK_RECURSIVE); SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both);
- * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (2^32 -
- * 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+ * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is
+ * held 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
+ *
+ * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_try_acquire(struct selv_lock *l,
                                   selv_task task);
@@ -1811,14 +1863,19 @@ selv_status selv_lock_try_acquire(struct selv_lock *l,
  * one has, is refused, and the others go on: `selv_last_error` spells the ring. Waits with a timeout are not looked at, unless the
  * lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at once.
  *
+ * On an error the task does not hold the lock, unless it did before. A closed lock is SELV_E_CLOSED even if it is broken.
+ *
  * Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
- * `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (or it would close a ring);
- * SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_BROKEN (its owner exited while holding it: see
- * `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent
- * process held it at the fork); SELV_E_OVERFLOW (2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+ * `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (the task has it already,
+ * and it is not SELV_LOCK_RECURSIVE; or the wait would close a ring); SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited);
+ * SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE;
+ * SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is held 2^32 - 1 times);
+ * SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
  *
  * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
  * works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
+ *
+ * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_acquire(struct selv_lock *l,
                               selv_task task,
@@ -1861,13 +1918,16 @@ selv_status selv_lock_release(struct selv_lock *l,
 selv_task selv_lock_owner(const struct selv_lock *l);
 
 /**
- * Takes a broken lock for `task` and makes it whole: to be done by who has put right what the lock protects, or is going to. In a
- * fork child also a lock that a thread of the parent process held.
+ * Takes a broken lock for `task` and makes it whole: to be done by who has put right what the lock protects, or is going to. Of
+ * several that try, one gets SELV_OK, and the others SELV_E_INVAL: they acquire it as usual then. In a fork child it also takes a
+ * lock that a thread of the parent process held.
  *
  * Returns SELV_OK (the task holds it); SELV_E_INVAL (it is not broken; a SELV_LOCK_ROBUST lock is acquired instead);
  * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
+ *
+ * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_repair(struct selv_lock *l,
                              selv_task task);
@@ -1900,8 +1960,11 @@ selv_status selv_condition_new(const struct selv_condition_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits to be notified).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `c` is NULL or a condition.
  */
 selv_status selv_condition_free(struct selv_condition *c);
 
@@ -1932,7 +1995,7 @@ selv_status selv_condition_get_stats(const struct selv_condition *c,
  * meanwhile.
  *
  * The timeout covers the wait to be notified. A timeout or a `selv_task_interrupt` also has the lock back first, however long that
- * takes. `out_holds_lock` (may be NULL) is 1 if the task holds the lock when this returns, else 0.
+ * takes. `out_holds_lock` (may be NULL) is written in every case: 1 if the task holds the lock when this returns, else 0.
  *
  * Returns SELV_OK (notified, holding the lock); SELV_OWNER_DIED (the same, of a SELV_LOCK_ROBUST lock whose last owner exited while
  * holding it); SELV_E_TIMEDOUT, SELV_E_CANCELLED, SELV_E_CLOSED of the condition (holding the lock); SELV_E_BROKEN,
@@ -1943,6 +2006,8 @@ selv_status selv_condition_get_stats(const struct selv_condition *c,
  *
  * Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
  * where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
+ *
+ * # Safety `c` is NULL or a condition; `out_holds_lock` is NULL or writable.
  */
 selv_status selv_condition_wait(struct selv_condition *c,
                                 selv_task task,
@@ -1951,7 +2016,7 @@ selv_status selv_condition_wait(struct selv_condition *c,
 
 /**
  * As `selv_condition_wait`, with no thread: lets go of the lock now, and the callback tells how the wait ended, with `holds_lock`.
- * It always comes.
+ * It always comes; if the wait is over at once, on a worker of the default cache.
  *
  * Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
  * condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
@@ -1959,6 +2024,8 @@ selv_status selv_condition_wait(struct selv_condition *c,
  *
  * Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ *
+ * # Safety `c` is NULL or a condition; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_condition_wait_async(struct selv_condition *c,
                                       selv_task task,
@@ -2007,8 +2074,11 @@ selv_status selv_semaphore_new(const struct selv_semaphore_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `s` is NULL or a semaphore.
  */
 selv_status selv_semaphore_free(struct selv_semaphore *s);
 
@@ -2077,11 +2147,12 @@ selv_status selv_semaphore_acquire_async(struct selv_semaphore *s,
 /**
  * Gives `n` permits back, or makes them: whoever releases need not have acquired. They go to those in line first.
  *
- * Returns SELV_OK; SELV_E_OVERFLOW (more than max would be free: nothing changes); SELV_E_INVAL (`n` is 0 or above the semaphore's
- * max); SELV_E_NULL.
+ * Returns SELV_OK; SELV_E_OVERFLOW (more than max would be free: nothing changes); SELV_E_INVAL (`n` is 0); SELV_E_NULL.
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, which begins with the permits that were free at the fork. NULL: `s` must not be NULL.
+ *
+ * # Safety `s` is NULL or a semaphore.
  */
 selv_status selv_semaphore_release(struct selv_semaphore *s,
                                    uint64_t n);
@@ -2102,8 +2173,11 @@ selv_status selv_limiter_new(const struct selv_limiter_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (a token is borrowed, or somebody waits).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `l` is NULL or a limiter.
  */
 selv_status selv_limiter_free(struct selv_limiter *l);
 
@@ -2145,11 +2219,13 @@ selv_status selv_limiter_try_acquire(struct selv_limiter *l,
  * at that moment. A task that exits returns its token.
  *
  * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has
- * a token, or is in line for one); SELV_E_DEADLOCK (of a limiter with one token: see `selv_lock_acquire`); SELV_E_CLOSED;
+ * a token, or is in line for one); SELV_E_DEADLOCK (of a limiter whose total is 1: see `selv_lock_acquire`); SELV_E_CLOSED;
  * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
  * the parent process are free there. NULL: `l` must not be NULL.
+ *
+ * # Safety `l` is NULL or a limiter.
  */
 selv_status selv_limiter_acquire(struct selv_limiter *l,
                                  selv_task borrower,
@@ -2266,8 +2342,11 @@ selv_status selv_event_new(const struct selv_event_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `e` is NULL or an event.
  */
 selv_status selv_event_free(struct selv_event *e);
 
@@ -2364,8 +2443,11 @@ selv_status selv_parking_lot_new(const struct selv_parking_lot_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody is parked).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_free(struct selv_parking_lot *p);
 
@@ -2419,12 +2501,15 @@ selv_status selv_parking_lot_park_async(struct selv_parking_lot *p,
                                         selv_op *out_op);
 
 /**
- * Lets up to `n` go, who is parked longest first. `out_count` (may be NULL) gets how many there were.
+ * Lets up to `n` go, who is parked longest first. `out_count` (may be NULL) gets how many there were: 0 in a broken or closed lot,
+ * where nobody is parked.
  *
  * Returns SELV_OK; SELV_E_NULL.
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `p` must not be NULL; `out_count` may be.
+ *
+ * # Safety `p` is NULL or a parking lot; `out_count` is NULL or writable.
  */
 selv_status selv_parking_lot_unpark(struct selv_parking_lot *p,
                                     uint64_t n,
@@ -2445,23 +2530,28 @@ selv_status selv_parking_lot_repark(struct selv_parking_lot *p,
                                     uint64_t *out_count);
 
 /**
- * Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name.
+ * Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name. A
+ * broken lot stays so: make another one.
  *
  * Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `p` must not be NULL.
+ *
+ * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_break(struct selv_parking_lot *p,
                                    selv_task by);
 
 /**
- * Has the lot break if the task exits. To be taken back as often as it is done.
+ * Has the lot, which may be broken already, break if the task exits. To be taken back as often as it is done.
  *
  * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
  * NULL: `p` must not be NULL.
+ *
+ * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_add_breaker(struct selv_parking_lot *p,
                                          selv_task task);
@@ -2495,8 +2585,11 @@ selv_status selv_channel_new(const struct selv_channel_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits to send or to receive).
  *
- * Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
- * child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+ * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+ * busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `ch` is NULL or a channel.
  */
 selv_status selv_channel_free(struct selv_channel *ch);
 
@@ -2603,8 +2696,9 @@ selv_status selv_channel_recv(struct selv_channel *ch,
                               size_t *out_len);
 
 /**
- * As `selv_channel_recv`, with no thread; always with a callback, which gets SELV_OK with `data` and `len`, and owns the bytes: it
- * frees them with `selv_bytes_free`. Or SELV_E_CLOSED or SELV_E_CANCELLED.
+ * As `selv_channel_recv`, with no thread; always with a callback; if an item is there already, it runs on a worker of the default
+ * cache. It gets SELV_OK with `data` and `len`, and owns the bytes: it frees them with `selv_bytes_free`. Or SELV_E_CLOSED or
+ * SELV_E_CANCELLED.
  *
  * Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
  * task); SELV_E_UNSUPPORTED (`completion->loop`).
@@ -2612,6 +2706,8 @@ selv_status selv_channel_recv(struct selv_channel *ch,
  * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
  * and `completion->fn` must not be NULL; `out_op` may be.
+ *
+ * # Safety `ch` is NULL or a channel; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_channel_recv_async(struct selv_channel *ch,
                                     selv_task task,
@@ -2619,21 +2715,25 @@ selv_status selv_channel_recv_async(struct selv_channel *ch,
                                     selv_op *out_op);
 
 /**
- * Frees bytes that were received from a channel.
+ * Frees bytes that were received from a channel. (They come from the C library's malloc, so its free does, too.)
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: does nothing.
+ *
+ * # Safety `data` is NULL or came from a channel, and is freed once.
  */
 void selv_bytes_free(void *data);
 
 /**
- * Writes the whole picture of the process: tasks, what they hold, what they wait for and how long, through calls of `write(arg,
- * data, len)` on this thread, with no lock of the library held. Each object is looked at in a moment of its own, and nothing is
- * stopped: what has stood for a while is right.
+ * Writes the whole picture of the process: tasks, what they hold, what they wait for and how long, through one or several calls of
+ * `write(arg, data, len)` on this thread, with pieces of any length, and no lock of the library held. Each object is looked at in a
+ * moment of its own, and nothing is stopped: what has stood for a while is right.
  *
  * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown format); what `write` returned if that was not 0.
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback; `write` may call any function. Fork: works in a child, where nobody of
  * the parent waits. NULL: `write` must not be NULL; `arg` may be.
+ *
+ * # Safety `write` may be called with `arg` on this thread.
  */
 selv_status selv_wait_graph(uint32_t format,
                             selv_write_fn write,

@@ -120,11 +120,11 @@ pub unsafe extern "C" fn selv_channel_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody waits to send or to receive).
 ///
-/// Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
-/// child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+/// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `ch` is NULL or a channel.
+/// # Safety `ch` is NULL or a channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_channel_free(ch: *mut Channel) -> selv_status {
     guard(|| {
@@ -333,8 +333,9 @@ pub unsafe extern "C-unwind" fn selv_channel_recv(
     }
 }
 
-/// As `selv_channel_recv`, with no thread; always with a callback, which gets SELV_OK with `data` and `len`, and owns the bytes: it
-/// frees them with `selv_bytes_free`. Or SELV_E_CLOSED or SELV_E_CANCELLED.
+/// As `selv_channel_recv`, with no thread; always with a callback; if an item is there already, it runs on a worker of the default
+/// cache. It gets SELV_OK with `data` and `len`, and owns the bytes: it frees them with `selv_bytes_free`. Or SELV_E_CLOSED or
+/// SELV_E_CANCELLED.
 ///
 /// Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
 /// task); SELV_E_UNSUPPORTED (`completion->loop`).
@@ -343,8 +344,7 @@ pub unsafe extern "C-unwind" fn selv_channel_recv(
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
 /// and `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety
-/// `ch` is NULL or a channel; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety `ch` is NULL or a channel; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_channel_recv_async(
     ch: *mut Channel,
@@ -360,12 +360,11 @@ pub unsafe extern "C-unwind" fn selv_channel_recv_async(
     }
 }
 
-/// Frees bytes that were received from a channel.
+/// Frees bytes that were received from a channel. (They come from the C library's malloc, so its free does, too.)
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: does nothing.
 ///
-/// # Safety
-/// `data` is NULL or came from a channel, and is freed once.
+/// # Safety `data` is NULL or came from a channel, and is freed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_bytes_free(data: *mut c_void) {
     // SAFETY: `Bytes` come from the C library's allocator.

@@ -94,11 +94,11 @@ pub unsafe extern "C" fn selv_condition_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody waits to be notified).
 ///
-/// Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
-/// child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+/// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `c` is NULL or a condition.
+/// # Safety `c` is NULL or a condition.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_condition_free(c: *mut Condition) -> selv_status {
     guard(|| {
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn selv_condition_get_stats(
 /// meanwhile.
 ///
 /// The timeout covers the wait to be notified. A timeout or a `selv_task_interrupt` also has the lock back first, however long that
-/// takes. `out_holds_lock` (may be NULL) is 1 if the task holds the lock when this returns, else 0.
+/// takes. `out_holds_lock` (may be NULL) is written in every case: 1 if the task holds the lock when this returns, else 0.
 ///
 /// Returns SELV_OK (notified, holding the lock); SELV_OWNER_DIED (the same, of a SELV_LOCK_ROBUST lock whose last owner exited while
 /// holding it); SELV_E_TIMEDOUT, SELV_E_CANCELLED, SELV_E_CLOSED of the condition (holding the lock); SELV_E_BROKEN,
@@ -181,8 +181,7 @@ pub unsafe extern "C" fn selv_condition_get_stats(
 /// Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
 /// where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
 ///
-/// # Safety
-/// `c` is NULL or a condition; `out_holds_lock` is NULL or writable.
+/// # Safety `c` is NULL or a condition; `out_holds_lock` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_condition_wait(
     c: *mut Condition,
@@ -204,7 +203,7 @@ pub unsafe extern "C-unwind" fn selv_condition_wait(
 }
 
 /// As `selv_condition_wait`, with no thread: lets go of the lock now, and the callback tells how the wait ended, with `holds_lock`.
-/// It always comes.
+/// It always comes; if the wait is over at once, on a worker of the default cache.
 ///
 /// Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
 /// condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
@@ -213,8 +212,7 @@ pub unsafe extern "C-unwind" fn selv_condition_wait(
 /// Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety
-/// `c` is NULL or a condition; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety `c` is NULL or a condition; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_condition_wait_async(
     c: *mut Condition,

@@ -1,6 +1,6 @@
 //! `selv_wait_graph`: who holds what, and who waits for what.
 
-use super::status::selv_status;
+use super::status::{SELV_OK, selv_status};
 use super::support::guard::finish;
 use super::support::handles::null;
 use crate::core::error::{self, Error};
@@ -20,17 +20,16 @@ pub const SELV_GRAPH_DOT: u32 = 2;
 pub type selv_write_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, data: *const c_char, len: usize) -> i32>;
 
-/// Writes the whole picture of the process: tasks, what they hold, what they wait for and how long, through calls of `write(arg,
-/// data, len)` on this thread, with no lock of the library held. Each object is looked at in a moment of its own, and nothing is
-/// stopped: what has stood for a while is right.
+/// Writes the whole picture of the process: tasks, what they hold, what they wait for and how long, through one or several calls of
+/// `write(arg, data, len)` on this thread, with pieces of any length, and no lock of the library held. Each object is looked at in a
+/// moment of its own, and nothing is stopped: what has stood for a while is right.
 ///
 /// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown format); what `write` returned if that was not 0.
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback; `write` may call any function. Fork: works in a child, where nobody of
 /// the parent waits. NULL: `write` must not be NULL; `arg` may be.
 ///
-/// # Safety
-/// `write` may be called with `arg` on this thread.
+/// # Safety `write` may be called with `arg` on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_wait_graph(
     format: u32,
@@ -52,8 +51,16 @@ pub unsafe extern "C-unwind" fn selv_wait_graph(
         Ok((write, graph::draw(format)))
     });
     match drawn {
-        // SAFETY: as this function's own contract.
-        Ok((write, text)) => unsafe { write(arg, text.as_ptr().cast(), text.len()) },
+        Ok((write, text)) => {
+            // SAFETY: as this function's own contract.
+            match unsafe { write(arg, text.as_ptr().cast(), text.len()) } {
+                0 => SELV_OK,
+                stopped => finish(Err(Error::new(
+                    stopped,
+                    format!("write returned {stopped} for the wait graph"),
+                ))),
+            }
+        }
         Err(e) => finish(Err(e)),
     }
 }

@@ -67,8 +67,10 @@ pub struct selv_job_options {
     pub attach: *const *mut Hook,
     /// How many hooks `attach` has; 0 if it is NULL.
     pub attach_len: usize,
-    /// The job begins when its task has a token of this limiter; until then it takes no thread. The token comes back when the job has
-    /// ended, before `deliver`, however it ends. NULL: none. The limiter lives at least until then.
+    /// The job begins when its task has a token of this limiter. Until then it takes no thread; it can be cancelled, and a shutdown
+    /// waits for it or cancels it, as if it were queued. The token belongs to the job's task (`fn` would get SELV_E_DUPLICATE for
+    /// another one), and comes back when the job has ended, before `deliver`, however it ends. NULL: none. The limiter lives at least
+    /// until then.
     pub limiter: *mut Limiter,
     /// How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT, by a worker of the
     /// default cache. SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.

@@ -95,11 +95,11 @@ pub unsafe extern "C" fn selv_limiter_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (a token is borrowed, or somebody waits).
 ///
-/// Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
-/// child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+/// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `l` is NULL or a limiter.
+/// # Safety `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_limiter_free(l: *mut Limiter) -> selv_status {
     guard(|| {
@@ -194,14 +194,13 @@ pub unsafe extern "C-unwind" fn selv_limiter_try_acquire(
 /// at that moment. A task that exits returns its token.
 ///
 /// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has
-/// a token, or is in line for one); SELV_E_DEADLOCK (of a limiter with one token: see `selv_lock_acquire`); SELV_E_CLOSED;
+/// a token, or is in line for one); SELV_E_DEADLOCK (of a limiter whose total is 1: see `selv_lock_acquire`); SELV_E_CLOSED;
 /// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
 /// the parent process are free there. NULL: `l` must not be NULL.
 ///
-/// # Safety
-/// `l` is NULL or a limiter.
+/// # Safety `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_limiter_acquire(
     l: *mut Limiter,

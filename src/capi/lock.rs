@@ -13,7 +13,7 @@ use crate::core::sync::task::TaskId;
 use std::ffi::c_char;
 use std::sync::Arc;
 
-/// Of a lock: it is handed to those in line strictly in order. Slower: each hand-over wakes a thread.
+/// Of a lock: it is handed to those in line strictly in order. Slower under contention: each hand-over wakes a thread.
 pub const SELV_LOCK_STRICT_FIFO: u32 = 1;
 /// Of a lock: its owner may acquire it again, and releases it as often.
 pub const SELV_LOCK_RECURSIVE: u32 = 2;
@@ -118,13 +118,13 @@ pub unsafe extern "C" fn selv_lock_new(
 
 /// Ends a lock that nobody uses any more. On SELV_OK the handle is gone; on an error it is as before.
 ///
-/// Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it).
+/// Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it; a broken lock can be freed).
 ///
-/// Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
-/// child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+/// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `l` is NULL or a lock.
+/// # Safety `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_lock_free(l: *mut Lock) -> selv_status {
     guard(|| {
@@ -202,13 +202,12 @@ pub unsafe extern "C" fn selv_lock_get_stats(
 /// Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
 /// `selv_lock_make_consistent`); SELV_E_WOULD_BLOCK (another task holds it); SELV_E_DEADLOCK (the task has it already, and it is not
 /// SELV_LOCK_RECURSIVE); SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both);
-/// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (2^32 -
-/// 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+/// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is
+/// held 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
 ///
-/// # Safety
-/// `l` is NULL or a lock.
+/// # Safety `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
     l: *mut Lock,
@@ -232,17 +231,19 @@ pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
 /// one has, is refused, and the others go on: `selv_last_error` spells the ring. Waits with a timeout are not looked at, unless the
 /// lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at once.
 ///
+/// On an error the task does not hold the lock, unless it did before. A closed lock is SELV_E_CLOSED even if it is broken.
+///
 /// Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
-/// `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (or it would close a ring);
-/// SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_BROKEN (its owner exited while holding it: see
-/// `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent
-/// process held it at the fork); SELV_E_OVERFLOW (2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+/// `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (the task has it already,
+/// and it is not SELV_LOCK_RECURSIVE; or the wait would close a ring); SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited);
+/// SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE;
+/// SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is held 2^32 - 1 times);
+/// SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
 ///
 /// Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
 /// works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
 ///
-/// # Safety
-/// `l` is NULL or a lock.
+/// # Safety `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_acquire(
     l: *mut Lock,
@@ -317,16 +318,16 @@ pub unsafe extern "C" fn selv_lock_owner(l: *const Lock) -> selv_task {
     unsafe { l.as_ref() }.map_or(0, |l| l.owner().0)
 }
 
-/// Takes a broken lock for `task` and makes it whole: to be done by who has put right what the lock protects, or is going to. In a
-/// fork child also a lock that a thread of the parent process held.
+/// Takes a broken lock for `task` and makes it whole: to be done by who has put right what the lock protects, or is going to. Of
+/// several that try, one gets SELV_OK, and the others SELV_E_INVAL: they acquire it as usual then. In a fork child it also takes a
+/// lock that a thread of the parent process held.
 ///
 /// Returns SELV_OK (the task holds it); SELV_E_INVAL (it is not broken; a SELV_LOCK_ROBUST lock is acquired instead);
 /// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
 ///
-/// # Safety
-/// `l` is NULL or a lock.
+/// # Safety `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_repair(l: *mut Lock, task: selv_task) -> selv_status {
     // SAFETY: as this function's own contract.

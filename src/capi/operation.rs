@@ -16,16 +16,22 @@ pub struct HostLoop {
 
 /// An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
 ///
-/// A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback, and
-/// `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is written before a
-/// callback can run.
+/// A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback,
+/// and `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is
+/// written before a callback can run; `out_op` may be NULL, and then the operation can be neither cancelled nor abandoned.
+///
+/// An operation has no timeout: a host that wants one cancels it by a timer of its own. `selv_task_interrupt` does not end it.
+/// `completion` is copied; what its `arg` points to must live until the callback has returned, or `selv_op_abandon` has answered
+/// SELV_OK. SELV_TASK_CURRENT is looked up in the call that begins it.
 #[allow(non_camel_case_types)]
 pub type selv_op = u64;
 
-/// Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit), with no lock of
-/// the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them completes is called when
-/// it has returned. On a thread that is just ending, and where nobody else's call could run it, a worker of the default cache runs it. It may
-/// call any function; while it blocks, the callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
+/// Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit),
+/// with no lock of the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them
+/// completes is called when it has returned. Where no such call can run it, a worker of the default cache does: on a thread that is
+/// just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once. It may call any
+/// function, and free the object that it waited for; while it blocks, the callbacks behind it wait. When `c->status` is an error,
+/// `selv_last_error` tells why. Must return.
 #[allow(non_camel_case_types)]
 pub type selv_complete_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, c: *const Completed)>;

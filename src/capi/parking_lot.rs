@@ -96,11 +96,11 @@ pub unsafe extern "C" fn selv_parking_lot_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody is parked).
 ///
-/// Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
-/// child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+/// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `p` is NULL or a parking lot.
+/// # Safety `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_parking_lot_free(p: *mut ParkingLot) -> selv_status {
     guard(|| {
@@ -215,15 +215,15 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_park_async(
     }
 }
 
-/// Lets up to `n` go, who is parked longest first. `out_count` (may be NULL) gets how many there were.
+/// Lets up to `n` go, who is parked longest first. `out_count` (may be NULL) gets how many there were: 0 in a broken or closed lot,
+/// where nobody is parked.
 ///
 /// Returns SELV_OK; SELV_E_NULL.
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `p` must not be NULL; `out_count` may be.
 ///
-/// # Safety
-/// `p` is NULL or a parking lot; `out_count` is NULL or writable.
+/// # Safety `p` is NULL or a parking lot; `out_count` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_unpark(
     p: *mut ParkingLot,
@@ -270,15 +270,15 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_repark(
     }
 }
 
-/// Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name.
+/// Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name. A
+/// broken lot stays so: make another one.
 ///
 /// Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `p` must not be NULL.
 ///
-/// # Safety
-/// `p` is NULL or a parking lot.
+/// # Safety `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_break(
     p: *mut ParkingLot,
@@ -288,15 +288,14 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_break(
     unsafe { by_task(p, "parking lot", by, |p, by| p.break_by(by)) }
 }
 
-/// Has the lot break if the task exits. To be taken back as often as it is done.
+/// Has the lot, which may be broken already, break if the task exits. To be taken back as often as it is done.
 ///
 /// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
 /// NULL: `p` must not be NULL.
 ///
-/// # Safety
-/// `p` is NULL or a parking lot.
+/// # Safety `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_add_breaker(
     p: *mut ParkingLot,

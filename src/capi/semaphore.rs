@@ -98,11 +98,11 @@ pub unsafe extern "C" fn selv_semaphore_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody waits).
 ///
-/// Threads: any; no other call may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback. Fork: works in a
-/// child; what other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
+/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
+/// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `s` is NULL or a semaphore.
+/// # Safety `s` is NULL or a semaphore.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_semaphore_free(s: *mut Semaphore) -> selv_status {
     guard(|| {
@@ -242,14 +242,12 @@ pub unsafe extern "C-unwind" fn selv_semaphore_acquire_async(
 
 /// Gives `n` permits back, or makes them: whoever releases need not have acquired. They go to those in line first.
 ///
-/// Returns SELV_OK; SELV_E_OVERFLOW (more than max would be free: nothing changes); SELV_E_INVAL (`n` is 0 or above the semaphore's
-/// max); SELV_E_NULL.
+/// Returns SELV_OK; SELV_E_OVERFLOW (more than max would be free: nothing changes); SELV_E_INVAL (`n` is 0); SELV_E_NULL.
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, which begins with the permits that were free at the fork. NULL: `s` must not be NULL.
 ///
-/// # Safety
-/// `s` is NULL or a semaphore.
+/// # Safety `s` is NULL or a semaphore.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_semaphore_release(s: *mut Semaphore, n: u64) -> selv_status {
     // SAFETY: as this function's own contract.

@@ -28,11 +28,11 @@ pub const SELV_E_TIMEDOUT: i32 = -5;
 pub const SELV_E_WOULD_BLOCK: i32 = -6;
 /// The operation was cancelled before it took effect.
 pub const SELV_E_CANCELLED: i32 = -7;
-/// The thread or task that was to finish this ended before it did.
+/// The task or thread that held this, or was to finish it, ended before it did.
 pub const SELV_E_BROKEN: i32 = -8;
-/// The call would wait for itself.
+/// The call would wait for itself, directly or through others.
 pub const SELV_E_DEADLOCK: i32 = -9;
-/// The caller does not own what it tried to release.
+/// The caller does not own what the call is about.
 pub const SELV_E_NOT_OWNER: i32 = -10;
 /// The handle names something that has ended.
 pub const SELV_E_STALE: i32 = -11;

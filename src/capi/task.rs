@@ -18,9 +18,11 @@ use std::ffi::{CString, c_char, c_void};
 /// Every thread has a task of its own, and every job one that exits when the job ends; both are made when they are first asked for.
 /// Others are made with `selv_task_new`. The host makes one task's calls one after the other, and `selv_task_exit` last.
 ///
-/// As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives
-/// SELV_E_INVAL; a task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or
-/// last entered by the thread that forked live on in the child, as that thread does.
+/// As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives SELV_E_INVAL; a
+/// task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or last entered
+/// by the thread that forked live on in the child, as that thread does.
+///
+/// In messages and in the wait graph a task is called by its name, or else by its number in hexadecimal.
 #[allow(non_camel_case_types)]
 pub type selv_task = u64;
 
@@ -55,7 +57,8 @@ pub struct selv_task_report {
     pub struct_size: u32,
     /// 0.
     pub reserved: u32,
-    /// In: called for each item, on the calling thread, when the exit is done. NULL: only the counts are wanted.
+    /// In: called for each item, on the calling thread, when the exit is done and the callbacks of the operations that it completed
+    /// have returned. NULL: only the counts are wanted.
     pub each: selv_report_fn,
     /// In: given to `each`.
     pub arg: *mut c_void,
@@ -101,20 +104,20 @@ pub unsafe extern "C" fn selv_task_new(name: *const c_char, out: *mut selv_task)
     })
 }
 
-/// Ends a task. What it waits for is cancelled; what an operation of it was granted, and its callback has not begun, goes to the next; the
-/// locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned; the parking lots that it is a breaker of
-/// break. With nothing in hand it costs a few nanoseconds.
+/// Ends a task. In this order: what it waits for is cancelled; what an operation of it was granted, and its callback has not begun,
+/// goes to the next; the locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned, and the
+/// parking lots that it is a breaker of break. With nothing in hand that costs a few nanoseconds; if it holds locks, a look at every
+/// object of the process.
 ///
 /// `out` may be NULL; else it gets the counts, and `out->each` is called for each item.
 ///
 /// Returns SELV_OK; SELV_E_INVAL (0, never a task, a thread's or a job's own task: those exit with their thread or job;
-/// `struct_size`); SELV_E_STALE (it has exited before); SELV_E_FORKED.
+/// `struct_size`; then the task lives on); SELV_E_STALE (it has exited before); SELV_E_FORKED.
 ///
-/// Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from
-/// any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
+/// Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy:
+/// from any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
 ///
-/// # Safety
-/// `out` is NULL or has as many bytes as its `struct_size` says.
+/// # Safety `out` is NULL or has as many bytes as its `struct_size` says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_task_exit(
     t: selv_task,
@@ -177,18 +180,21 @@ fn tell(
     }
 }
 
-/// The task that the calling thread acts for: the one that it entered last; else, inside a job (its `fn`, `before_job` and `after_job`), the job's;
-/// else the thread's own. 0 only in the very end of a thread, or when there is no memory.
+/// The task that the calling thread acts for: the one that it entered last; else, inside a job (its `fn`, `before_job` and
+/// `after_job`), the job's; else the thread's own, also in `deliver`, which comes after the exit of the job's task. When an entered
+/// task has exited, it stays the answer, and is SELV_E_STALE, until the thread enters another one, or 0. 0 only in the very end of a
+/// thread, or when there is no memory.
 ///
-/// Threads: any; each has its own. Blocks: no. Reentrancy: from any callback. Fork: the forking thread keeps its own. NULL: no pointers.
+/// Threads: any; each has its own. Blocks: no. Reentrancy: from any callback. Fork: the forking thread keeps its own. NULL: no
+/// pointers.
 #[unsafe(no_mangle)]
 pub extern "C" fn selv_task_current() -> selv_task {
     current::current().map_or(0, |task| task.0)
 }
 
-/// Has the task's blocking wait return SELV_E_CANCELLED: for Ctrl-C, or Java's Thread.interrupt. If it is not blocked, its next call that would
-/// block returns so. A wait that is granted at the same moment returns SELV_OK, and the interruption is kept for the next. A
-/// condition's waiter has its lock back first.
+/// Has the task's blocking wait return SELV_E_CANCELLED: for Ctrl-C, or Java's Thread.interrupt. If it is not blocked, or its wait is
+/// granted at this moment, its next call that has to wait returns so; calls that do not wait (tries, a timeout of 0, operations)
+/// neither return so nor use the interruption up. Several before that are one. A condition's waiter has its lock back first.
 ///
 /// Returns SELV_OK; SELV_E_INVAL; SELV_E_STALE; SELV_E_FORKED.
 ///

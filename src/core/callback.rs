@@ -73,13 +73,14 @@ pub struct Completed {
     /// SELV_OK or SELV_OWNER_DIED: what was asked for is the task's now. Else an error: see the function that began the operation;
     /// `selv_last_error` tells why.
     pub status: Status,
-    /// Grows by one with each waiter of the same object that is completed, blocking or not: the order of grants can be rebuilt from it.
+    /// Grows by one with each waiter of the same object that is completed, blocking or not: the order of grants can be rebuilt from
+    /// it. 0 if there was no wait.
     pub ticket: u64,
     /// The operation's number, which means nothing any more.
     pub op: u64,
     /// Of a condition: 1 if the task holds the lock.
     pub holds_lock: i32,
-    /// Of a channel: the bytes received, the callback's to free with `selv_bytes_free`; else NULL.
+    /// Of a channel: the bytes received, the callback's to free with `selv_bytes_free`, whether it wants them or not; else NULL.
     pub data: *mut c_void,
     /// How many bytes `data` has.
     pub len: usize,

@@ -39,9 +39,9 @@ statuses! {
     TIMEDOUT = -5, c"SELV_E_TIMEDOUT", c"The time given for the call has passed.";
     WOULD_BLOCK = -6, c"SELV_E_WOULD_BLOCK", c"The call would have to wait, and was told not to.";
     CANCELLED = -7, c"SELV_E_CANCELLED", c"The operation was cancelled before it took effect.";
-    BROKEN = -8, c"SELV_E_BROKEN", c"The thread or task that was to finish this ended before it did.";
-    DEADLOCK = -9, c"SELV_E_DEADLOCK", c"The call would wait for itself.";
-    NOT_OWNER = -10, c"SELV_E_NOT_OWNER", c"The caller does not own what it tried to release.";
+    BROKEN = -8, c"SELV_E_BROKEN", c"The task or thread that held this, or was to finish it, ended before it did.";
+    DEADLOCK = -9, c"SELV_E_DEADLOCK", c"The call would wait for itself, directly or through others.";
+    NOT_OWNER = -10, c"SELV_E_NOT_OWNER", c"The caller does not own what the call is about.";
     STALE = -11, c"SELV_E_STALE", c"The handle names something that has ended.";
     CLOSED = -12, c"SELV_E_CLOSED", c"The object has been closed or shut down.";
     BUSY = -13, c"SELV_E_BUSY", c"The object is in use.";

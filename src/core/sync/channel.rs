@@ -41,6 +41,7 @@ impl ForkReset for State {
     }
 }
 
+/// A line of items, each some bytes, from any number of senders to any number of receivers. Ends with `selv_channel_free`.
 pub struct Channel {
     state: ForkLock<State>,
     /// None: no bound.
@@ -337,7 +338,8 @@ impl Object for Channel {
             _ => format!("an item of {}", self.label.as_str()),
         };
         if let Some(waiter) = state.lines.remove(key) {
-            state.lines.refuse(waiter, why, &what, batch);
+            let lacking = || format!("{what} was not had within the timeout");
+            state.lines.refuse(waiter, why, &what, lacking, batch);
         }
         true
     }

@@ -27,8 +27,8 @@ thread_local! {
     static CALLING: Cell<*mut List> = const { Cell::new(std::ptr::null_mut()) };
 }
 
-/// Calls the callbacks, here or on the way out of the callback that is running here.
-pub fn run(ops: Vec<OpId>) {
+/// Calls the callbacks, here or on the way out of the callback that is running here; that of `not_here` elsewhere.
+pub fn run(ops: Vec<OpId>, not_here: Option<OpId>) {
     if current::is_ending() {
         return run_elsewhere(ops);
     }
@@ -42,7 +42,10 @@ pub fn run(ops: Vec<OpId>) {
     let list = Box::into_raw(Box::new(List { ops, next: 0 }));
     CALLING.with(|c| c.set(list));
     while let Some(op) = next(list) {
-        call(op);
+        match Some(op) == not_here {
+            true => run_elsewhere(vec![op]),
+            false => call(op),
+        }
     }
     CALLING.with(|c| c.set(std::ptr::null_mut()));
     // SAFETY: made above, and named nowhere any more.
@@ -76,7 +79,7 @@ pub fn run_elsewhere(ops: Vec<OpId>) {
     unsafe extern "C-unwind" fn job(ops: *mut c_void, _: *mut *mut c_void) -> i32 {
         // SAFETY: the pointer that is given away below, once.
         let ops = unsafe { Box::from_raw(ops.cast::<Vec<OpId>>()) };
-        run(*ops);
+        run(*ops, None);
         0
     }
     if ops.is_empty() {

@@ -72,6 +72,8 @@ impl Numbers {
     }
 }
 
+/// Waits for a change of what a lock protects, letting go of the lock meanwhile. Ends with `selv_condition_free`, before its
+/// lock.
 pub struct Condition {
     lock: Arc<Lock>,
     line: u32,
@@ -137,7 +139,8 @@ impl Condition {
         batch: &mut Batch,
     ) -> Result<Begun> {
         let mut state = self.lock.state.lock();
-        self.lock.check_owner(task, "waited with")?;
+        let cannot = || format!("wait for {}", self.label.as_str());
+        self.lock.check_owner(task, cannot)?;
         let slot = task::check(task)?;
         self.lock.check_release_is_plain(&state)?;
         let entry = state.conditions.at(self.line);
@@ -165,7 +168,8 @@ impl Condition {
     pub fn notify(&self, task: TaskId, n: u64) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.lock.state.lock();
-        self.lock.check_owner(task, "notified with")?;
+        let cannot = || format!("notify {}", self.label.as_str());
+        self.lock.check_owner(task, cannot)?;
         let mut notified = 0;
         while notified < n
             && let Some(key) = state.lines.first(self.line)
@@ -254,7 +258,7 @@ pub(super) fn withdraw(
         ),
         Why::TaskExited | Why::Abandoned | Why::Deadlock(_) => {
             if let Some(waiter) = state.lines.remove(key) {
-                state.lines.refuse(waiter, why, &name, batch);
+                state.lines.refuse(waiter, why, &name, String::new, batch);
             }
             return true;
         }

@@ -28,6 +28,7 @@ impl ForkReset for State {
     }
 }
 
+/// Something that has happened, or has not yet; any number may wait for it. Ends with `selv_event_free`.
 pub struct Event {
     /// Changes under `state`'s lock; is read without.
     set: AtomicU32,
@@ -207,7 +208,9 @@ impl Object for Event {
         let Some(waiter) = state.lines.remove(key) else {
             return false;
         };
-        state.lines.refuse(waiter, why, self.label.as_str(), batch);
+        let what = self.label.as_str();
+        let lacking = || format!("{what} was not set within the timeout");
+        state.lines.refuse(waiter, why, what, lacking, batch);
         true
     }
 

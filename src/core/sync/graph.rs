@@ -155,7 +155,7 @@ fn text(objects: &[Picture]) -> String {
     }
     let _ = writeln!(
         out,
-        "{} objects: {quiet} neither held nor waited for, {} waits",
+        "objects: {}, of which neither held, waited for nor broken: {quiet}; waits: {}",
         objects.len(),
         objects.iter().map(|o| o.waiting.len()).sum::<usize>()
     );

@@ -73,6 +73,7 @@ impl ForkReset for State {
     }
 }
 
+/// A number of tokens, at most one for each borrower; a task that exits returns its token. Ends with `selv_limiter_free`.
 pub struct Limiter {
     state: ForkLock<State>,
     label: Label,
@@ -308,7 +309,7 @@ impl Limiter {
         let waiting = state.lines.len(LINE);
         if waiting > 0 || state.borrowed > 0 {
             let why = format!(
-                "{} has {} tokens borrowed, and {waiting} waiting",
+                "{} is in use: tokens borrowed: {}, waiting: {waiting}",
                 self.label.as_str(),
                 state.borrowed
             );
@@ -356,7 +357,10 @@ impl Object for Limiter {
         };
         state.known.remove(&waiter.want);
         let what = format!("a token of {}", self.label.as_str());
-        state.lines.refuse(waiter, why, &what, batch);
+        let (borrowed, total) = (state.borrowed, state.total);
+        let lacking =
+            || format!("{what} was not had within the timeout: {borrowed} of {total} are borrowed");
+        state.lines.refuse(waiter, why, &what, lacking, batch);
         true
     }
 

@@ -100,6 +100,8 @@ impl ForkReset for State {
     }
 }
 
+/// A lock that belongs to a task. If its owner exits while holding it, it breaks: everybody who waits or comes later is told so,
+/// instead of waiting for ever. See `selv_lock_acquire` and `selv_lock_repair`. Ends with `selv_lock_free`.
 pub struct Lock {
     word: AtomicU64,
     /// Of a recursive lock, how often its owner has acquired it beyond the first time; only the owner looks.
@@ -481,7 +483,7 @@ impl Lock {
         }
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, "released")?;
+        self.check_owner(task, || format!("release {}", self.label.as_str()))?;
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > 0 {
             self.depth.store(depth - 1, Ordering::Relaxed);
@@ -496,7 +498,7 @@ impl Lock {
 
     /// # Errors
     /// NOT_OWNER; INVAL and STALE for the task.
-    pub(super) fn check_owner(&self, task: TaskId, what: &str) -> Result<()> {
+    pub(super) fn check_owner(&self, task: TaskId, cannot: impl FnOnce() -> String) -> Result<()> {
         let owner = owner_of(self.word.load(Ordering::Relaxed));
         if owner == task && task != TaskId::NONE {
             return Ok(());
@@ -510,9 +512,10 @@ impl Lock {
         Err(Error::new(
             error::NOT_OWNER,
             format!(
-                "{} cannot be {what} by {}: it is held by {holder}",
-                self.label.as_str(),
-                Named(task)
+                "{} cannot {}: {} is held by {holder}",
+                Named(task),
+                cannot(),
+                self.label.as_str()
             ),
         ))
     }
@@ -651,7 +654,7 @@ impl Lock {
     pub fn make_consistent(&self, task: TaskId) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, "made consistent")?;
+        self.check_owner(task, || "make it consistent".to_owned())?;
         let Health::OwnerDied = state.health else {
             return Err(Error::new(
                 error::INVAL,
@@ -785,6 +788,17 @@ impl Lock {
         self.see_to_the_first(state, batch);
     }
 
+    fn not_had(&self) -> String {
+        let owner = match self.owner() {
+            TaskId::NONE => "others were faster".to_owned(),
+            owner => format!("it is held by {}", Named(owner)),
+        };
+        format!(
+            "{} was not had within the timeout: {owner}",
+            self.label.as_str()
+        )
+    }
+
     fn closed(&self) -> Error {
         Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
     }
@@ -804,7 +818,7 @@ impl Lock {
         Error::new(
             error::NOT_RECOVERABLE,
             format!(
-                "{} was released without being made consistent after its owner died",
+                "{} was released without being made consistent after its owner died; it can only be freed",
                 self.label.as_str()
             ),
         )
@@ -843,7 +857,9 @@ impl Object for Lock {
                     return false;
                 }
                 if let Some(waiter) = state.lines.remove(key) {
-                    state.lines.refuse(waiter, why, self.label.as_str(), batch);
+                    let lacking = || self.not_had();
+                    let what = self.label.as_str();
+                    state.lines.refuse(waiter, why, what, lacking, batch);
                 }
                 // It may have been the one that was roused.
                 self.see_to_the_first(&mut state, batch);

@@ -222,8 +222,12 @@ pub fn time_out(op: OpId, batch: &mut Batch) {
 }
 
 fn check(op: OpId) -> Result<()> {
+    if op.0 == 0 {
+        let why = "the operation is 0, which stands for none: it was refused, or satisfied at once";
+        return Err(Error::new(error::INVAL, why));
+    }
     let index = (op.0 & ((1 << SLOT_BITS) - 1)) as usize;
-    let latest = (op.0 != 0 && index < OPS.rows())
+    let latest = (index < OPS.rows())
         .then(|| OPS.get(index).map(|r| r.0.lock().generation))
         .flatten();
     match latest {

@@ -98,6 +98,8 @@ impl Lots {
     }
 }
 
+/// A line of waiters, from which other primitives are made: who came first is let go first, by number. Ends with
+/// `selv_parking_lot_free`.
 pub struct ParkingLot {
     line: u32,
     label: Label,
@@ -351,7 +353,8 @@ impl Object for ParkingLot {
         }
         let label = Arc::clone(&lots.lot(line).label);
         if let Some(waiter) = lots.lines.remove(key) {
-            lots.lines.refuse(waiter, why, &label, batch);
+            let lacking = || format!("nobody unparked this from {label} within the timeout");
+            lots.lines.refuse(waiter, why, &label, lacking, batch);
         }
         true
     }

@@ -35,6 +35,8 @@ impl ForkReset for State {
     }
 }
 
+/// A number of permits, which nobody owns: one task may acquire and another release, and a task that exits releases none (for
+/// that, see selv_limiter). Ends with `selv_semaphore_free`.
 pub struct Semaphore {
     word: AtomicU64,
     max: u64,
@@ -49,12 +51,13 @@ impl Semaphore {
     pub fn new(name: Option<&str>, initial: u64, max: u64) -> Result<Arc<Semaphore>> {
         let max = if max == 0 { MOST } else { max };
         if max > MOST || initial > max {
-            return Err(Error::new(
-                error::INVAL,
-                format!(
-                    "a semaphore of {initial} permits, at most {max}: there can be {MOST}, and no more than max"
+            let why = match max > MOST {
+                true => format!("selv_semaphore_options.max is {max}, above {MOST}"),
+                false => format!(
+                    "selv_semaphore_options.initial is {initial}, above max, which is {max}"
                 ),
-            ));
+            };
+            return Err(Error::new(error::INVAL, why));
         }
         let semaphore = Arc::new(Semaphore {
             word: AtomicU64::new(initial * ONE),
@@ -223,7 +226,8 @@ impl Semaphore {
     /// OVERFLOW (nothing changes), INVAL.
     pub fn release(&self, n: u64) -> Result<()> {
         if n == 0 {
-            return self.check(n);
+            let why = format!("0 permits of {} were to be released", self.label.as_str());
+            return Err(Error::new(error::INVAL, why));
         }
         let mut word = self.word.load(Ordering::Relaxed);
         while word & QUEUED == 0 {
@@ -353,7 +357,11 @@ impl Object for Semaphore {
             return false;
         };
         let what = format!("{} permits of {}", waiter.want, self.label.as_str());
-        state.lines.refuse(waiter, why, &what, batch);
+        let lacking = || {
+            let free = self.word.load(Ordering::Relaxed) / ONE;
+            format!("{what} did not come free within the timeout: {free} are")
+        };
+        state.lines.refuse(waiter, why, &what, lacking, batch);
         // The next in line may want less.
         self.serve(&mut state, batch);
         true

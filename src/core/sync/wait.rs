@@ -120,12 +120,9 @@ pub enum Why {
 }
 
 impl Why {
-    fn answer(&self, what: &str) -> Answer {
+    fn answer(&self, what: &str, lacking: impl FnOnce() -> String) -> Answer {
         match self {
-            Why::TimedOut => Answer::refused(
-                error::TIMEDOUT,
-                format!("{what} was not had within the timeout"),
-            ),
+            Why::TimedOut => Answer::refused(error::TIMEDOUT, lacking()),
             Why::Cancelled => Answer::refused(
                 error::CANCELLED,
                 format!("the wait for {what} was cancelled"),
@@ -455,8 +452,15 @@ impl<W> Lines<W> {
         }
     }
 
-    /// Tells a waiter that was taken out that it does not get `what`, and counts why.
-    pub fn refuse(&mut self, waiter: Waiter<W>, why: &Why, what: &str, batch: &mut Batch) {
+    /// Tells a waiter that was taken out that it does not get `what`, and counts why; `lacking` is the sentence for a timeout.
+    pub fn refuse(
+        &mut self,
+        waiter: Waiter<W>,
+        why: &Why,
+        what: &str,
+        lacking: impl FnOnce() -> String,
+        batch: &mut Batch,
+    ) {
         match why {
             Why::TimedOut => self.counts.timeouts += 1,
             Why::Deadlock(_) => self.counts.deadlocks += 1,
@@ -469,7 +473,7 @@ impl<W> Lines<W> {
                 task::slot_of(waiter.task).inspect(|slot| slot.end_wait(waiter.wait, None));
                 operation::forget(op);
             }
-            _ => self.complete(waiter, why.answer(what), batch),
+            _ => self.complete(waiter, why.answer(what, lacking), batch),
         }
     }
 }
@@ -510,13 +514,26 @@ impl Batch {
     /// Wakes and calls; to be done with no lock held. The callbacks are the host's.
     #[inline]
     pub fn finish(self) {
+        let ready = self.wake_all();
+        if !ready.is_empty() {
+            super::completions::run(ready, None);
+        }
+    }
+
+    /// The same inside the call that begins `op`, whose own callback is not to run before that returns, even if another callback
+    /// that runs here completes it.
+    fn finish_within(self, op: OpId) {
+        let ready = self.wake_all();
+        if !ready.is_empty() {
+            super::completions::run(ready, Some(op));
+        }
+    }
+
+    fn wake_all(self) -> Vec<OpId> {
         let Batch { first, more, ready } = self;
         first.inspect(|p| p.wake());
         more.iter().for_each(|p| p.wake());
-        drop(more);
-        if !ready.is_empty() {
-            super::completions::run(ready);
-        }
+        ready
     }
 }
 
@@ -629,7 +646,7 @@ pub fn submit(op: OpId, begin: impl FnOnce(Who, &mut Batch) -> Result<Begun>) ->
             Err(e)
         }
     };
-    batch.finish();
+    batch.finish_within(op);
     submitted
 }
 
@@ -654,7 +671,7 @@ pub fn submit_for_later(
             (None, Err(e))
         }
     };
-    batch.finish();
+    batch.finish_within(op);
     ready.inspect(|&op| super::completions::run_elsewhere(vec![op]));
     result
 }
