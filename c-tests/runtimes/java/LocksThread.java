@@ -12,7 +12,10 @@ public final class LocksThread extends Thread {
     private volatile boolean wasInterrupted;
     private volatile Locks.LockException failure;
 
-    /** `end`: "releases", "keeps" the lock and returns, or "throws" with it held. `hasOwnTask`: one made for this thread, not its implicit one. */
+    /**
+     * `end`: "releases", "keeps" the lock and returns, or "throws" with it held. `hasOwnTask`: one made for this thread, in place of
+     * its implicit one.
+     */
     LocksThread(String name, long lock, boolean hasOwnTask, String end) {
         super(name);
         this.lock = lock;
