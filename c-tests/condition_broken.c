@@ -16,13 +16,18 @@ static void wait_async(op_probe *probe, selv_task t) {
   CHECK_STATUS(selv_condition_wait_async(c, t, &completion, &probe->op), SELV_PENDING);
 }
 
-/* Two threads and two operations wait, in turns; the first thread with a time limit that never comes. */
-static void begin(uint32_t flags) {
+static void begin_with_nobody(uint32_t flags) {
   int i;
   l = lock_named("guard", flags);
   c = condition_on(l, "bell");
   owner = task_named("doomed");
   for (i = 0; i < 4; i++) task[i] = task_named("waiter");
+}
+
+/* Two threads and two operations wait, in turns; the first thread with a time limit that never comes. */
+static void begin(uint32_t flags) {
+  int i;
+  begin_with_nobody(flags);
   for (i = 0; i < 2; i++) {
     waiter_init(&w[i], waiter_condition, c, task[2 * i]);
     w[i].other = l;
@@ -158,6 +163,53 @@ static void a_robust_lock_is_handed_on(void) {
   for (i = 0; i < 4; i++) CHECK_OK(selv_task_exit(task[i], NULL));
 }
 
+/* Who gets the lock of a dead owner must be told of it, whatever else there is to tell; it would let go of the lock as if all were well,
+ * and that would be the end of it. */
+static selv_status waits_and_mends(waiter *one) {
+  selv_status status;
+  CHECK_OK(selv_lock_acquire(l, one->task, SELV_FOREVER));
+  status = selv_condition_wait(c, one->task, one->timeout_ns, &one->holds_lock);
+  CHECK_EQ_U64(one->holds_lock, 1);
+  if (status == SELV_OWNER_DIED) CHECK_OK(selv_lock_make_consistent(l, one->task));
+  CHECK_OK(selv_lock_release(l, one->task));
+  return status;
+}
+
+static void a_late_heir(void) {
+  int how;
+  for (how = 0; how < 3; how++) { /* timed out, cancelled, sent back by a close, before the owner dies */
+    begin_with_nobody(SELV_LOCK_ROBUST | SELV_LOCK_STRICT_FIFO);
+    if (how == 0) { /* the owner is in line before the wait begins, so that it has the lock when the time passes */
+      op_probe_init(&p[0]);
+      CHECK_OK(selv_lock_acquire(l, task[1], SELV_FOREVER));
+      waiter_init(&w[0], waits_and_mends, c, task[0]);
+      w[0].timeout_ns = 10 * CHECK_MS;
+      waiter_go(&w[0]);
+      UNTIL(lock_waiting(l) == 1);
+      CHECK_STATUS(op_probe_lock(&p[0], l, owner), SELV_PENDING);
+      CHECK_OK(selv_lock_release(l, task[1]));
+      OP_GOT(&p[0], 1, SELV_OK);
+      UNTIL(lock_waiting(l) == 1);
+      CHECK_OK(selv_task_exit(owner, NULL));
+      WAITER_ENDED(&w[0], SELV_OWNER_DIED);
+    } else {
+      wait_async(&p[0], task[0]);
+      CHECK_OK(selv_lock_acquire(l, owner, SELV_FOREVER));
+      if (how == 1) CHECK_OK(selv_op_cancel(p[0].op));
+      else CHECK_OK(selv_condition_close(c));
+      CHECK_EQ_U64(lock_waiting(l), 1);
+      CHECK_OK(selv_task_exit(owner, NULL));
+      OP_GOT(&p[0], 1, SELV_OWNER_DIED);
+      CHECK_EQ_U64(p[0].last.holds_lock, 1);
+      CHECK_OK(selv_lock_make_consistent(l, task[0]));
+      CHECK_OK(selv_lock_release(l, task[0]));
+    }
+    CHECK_OK(selv_lock_acquire(l, task[3], 0)); /* the lock is whole */
+    CHECK_OK(selv_lock_release(l, task[3]));
+    end();
+  }
+}
+
 static void a_robust_lock_is_lost(void) {
   begin(SELV_LOCK_ROBUST);
   CHECK_OK(selv_lock_acquire(l, owner, SELV_FOREVER));
@@ -176,6 +228,7 @@ int main(void) {
   CHECK_RUN(a_waiter_breaks_it_itself);
   CHECK_RUN(late_and_broken);
   CHECK_RUN(a_robust_lock_is_handed_on);
+  CHECK_RUN(a_late_heir);
   CHECK_RUN(a_robust_lock_is_lost);
   return 0;
 }
