@@ -360,8 +360,8 @@ pub unsafe extern "C-unwind" fn selv_lock_make_consistent(
 #[cold]
 #[inline(never)]
 unsafe fn try_acquire_slow(l: *mut Lock, task: selv_task) -> selv_status {
-    // SAFETY: promised by the caller.
     if task == SELV_TASK_CURRENT
+        // SAFETY: promised by the caller.
         && let Some(lock) = unsafe { l.as_ref() }
         && lock.acquire_at_once(current::known())
     {
@@ -376,8 +376,8 @@ unsafe fn try_acquire_slow(l: *mut Lock, task: selv_task) -> selv_status {
 #[cold]
 #[inline(never)]
 unsafe fn acquire_slow(l: *mut Lock, task: selv_task, timeout_ns: u64) -> selv_status {
-    // SAFETY: promised by the caller.
     if task == SELV_TASK_CURRENT
+        // SAFETY: promised by the caller.
         && let Some(lock) = unsafe { l.as_ref() }
         && lock.acquire_at_once(current::known())
     {
@@ -392,8 +392,8 @@ unsafe fn acquire_slow(l: *mut Lock, task: selv_task, timeout_ns: u64) -> selv_s
 #[cold]
 #[inline(never)]
 unsafe fn release_slow(l: *mut Lock, task: selv_task) -> selv_status {
-    // SAFETY: promised by the caller.
     if task == SELV_TASK_CURRENT
+        // SAFETY: promised by the caller.
         && let Some(lock) = unsafe { l.as_ref() }
         && lock.release_at_once(current::known())
     {

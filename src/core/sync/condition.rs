@@ -256,7 +256,7 @@ pub(super) fn withdraw(
             error::CANCELLED,
             format!("the wait for {name} was interrupted"),
         ),
-        Why::TaskExited | Why::Abandoned | Why::Deadlock(_) => {
+        Why::TaskExited | Why::Abandoned | Why::Deadlock(..) => {
             if let Some(waiter) = state.lines.remove(key) {
                 state.lines.refuse(waiter, why, &name, String::new, batch);
             }

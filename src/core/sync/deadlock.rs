@@ -6,6 +6,9 @@
 //! real if both found the same waits, since a wait's number is never used again: between the two walks all of them were there.
 //! Of several waits that close one ring together, the lock lets one be refused, and the others then find no ring.
 //!
+//! A ring can close in other ways than by the beginning of a wait: a condition's waiter comes to wait for its lock, or of two things
+//! that a task waits for one is had. Who does that looks, too, when it has let all locks go.
+//!
 //! Only a task that waits for exactly one thing holds others up by that; a wait that will end by itself holds nobody up.
 
 use super::task::{self, Named, TaskId};
@@ -34,6 +37,7 @@ struct Hop {
 /// The ring that begins and ends at `task`, which waits for `object`.
 fn ring(task: TaskId, object: &Arc<dyn Object>, key: Key) -> Option<Vec<Hop>> {
     let mut owner = object.held_up_by(key)?;
+    task::slot_of(task)?.sole_wait().filter(|w| w.key == key)?;
     // Most owners are running, and this is where most walks end.
     if owner != task && !task::slot_of(owner)?.is_waiting() {
         return None;
@@ -64,11 +68,13 @@ fn ring(task: TaskId, object: &Arc<dyn Object>, key: Key) -> Option<Vec<Hop>> {
     Some(hops)
 }
 
-/// Ends the wait that `task` has just begun, with DEADLOCK, if it closes a ring; gives the ring in words.
+/// Ends the wait of `task` with DEADLOCK if it closes a ring; gives the ring in words. `silent`: an operation's own call answers,
+/// so it has no callback.
 pub fn refuse_ring(
     task: TaskId,
     object: &Arc<dyn Object>,
     key: Key,
+    silent: bool,
     batch: &mut Batch,
 ) -> Option<Arc<str>> {
     ring(task, object, key)?;
@@ -88,7 +94,7 @@ pub fn refuse_ring(
     };
     let why: Arc<str> = in_words(&real).into();
     object
-        .withdraw(key, &Why::Deadlock(Arc::clone(&why)), batch)
+        .withdraw(key, &Why::Deadlock(Arc::clone(&why), silent), batch)
         .then_some(why)
 }
 

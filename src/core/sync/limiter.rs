@@ -242,7 +242,7 @@ impl Limiter {
         if interrupted {
             self.withdraw(key, &Why::Interrupted, batch);
         } else if edge
-            && let Some(ring) = deadlock::refuse_ring(waiter, object, key, batch)
+            && let Some(ring) = deadlock::refuse_ring(waiter, object, key, true, batch)
             && !matches!(by, Who::Thread(_))
         {
             return Err(Error::new(error::DEADLOCK, &*ring));

@@ -314,7 +314,7 @@ impl Lock {
         if interrupted {
             self.withdraw(key, &Why::Interrupted, batch);
         } else if edge
-            && let Some(ring) = deadlock::refuse_ring(task, object, key, batch)
+            && let Some(ring) = deadlock::refuse_ring(task, object, key, true, batch)
             && !matches!(who, Who::Thread(_))
         {
             return Err(Error::new(error::DEADLOCK, &*ring));
@@ -399,6 +399,9 @@ impl Lock {
             };
             let first = state.lines.get(key).expect("in line");
             let word = self.word.load(Ordering::Relaxed);
+            if word == SICK && matches!(state.health, Health::OwnerDied) {
+                return self.hand_on(state, batch);
+            }
             if first.want.roused || word & SICK != 0 {
                 return;
             }
@@ -467,8 +470,12 @@ impl Lock {
         batch: &mut Batch,
     ) {
         let mut answer = waiter.want.back.take().unwrap_or_default();
-        if answer.status == error::OK {
-            answer.status = status;
+        // That the owner died goes before how a condition's wait ended.
+        if status != error::OK {
+            answer = Answer {
+                status,
+                ..Answer::default()
+            };
         }
         answer.holds_lock = true;
         state.lines.complete(waiter, answer, batch);
@@ -574,15 +581,7 @@ impl Lock {
         self.depth.store(0, Ordering::Relaxed);
         if self.is(ROBUST) {
             state.health = Health::OwnerDied;
-            match state.lines.first(FOR_LOCK) {
-                None => self.word.store(SICK, Ordering::Release),
-                Some(key) => {
-                    let next = state.lines.get(key).expect("in line").task;
-                    self.word.store(held_by(next) | SICK, Ordering::Release);
-                    self.hand_over(state, key, error::OWNER_DIED, batch);
-                }
-            }
-            return;
+            return self.hand_on(state, batch);
         }
         let why: Arc<str> = format!(
             "{what} is broken: its owner, {}, exited while holding it",
@@ -592,6 +591,18 @@ impl Lock {
         state.health = Health::Broken(Arc::clone(&why));
         self.word.store(SICK, Ordering::Release);
         self.refuse_everyone(state, error::BROKEN, why, batch);
+    }
+
+    /// The owner has died, or has seen nothing of what the lock protects: the next one is told.
+    fn hand_on(&self, state: &mut State, batch: &mut Batch) {
+        match state.lines.first(FOR_LOCK) {
+            None => self.word.store(SICK, Ordering::Release),
+            Some(key) => {
+                let next = state.lines.get(key).expect("in line").task;
+                self.word.store(held_by(next) | SICK, Ordering::Release);
+                self.hand_over(state, key, error::OWNER_DIED, batch);
+            }
+        }
     }
 
     /// Those in line, and those that wait for conditions.
@@ -784,7 +795,13 @@ impl Lock {
             return;
         };
         waiter.want.back = Some(verdict);
+        let task = waiter.task;
         state.lines.move_to(key, FOR_LOCK);
+        if task::slot_of(self.owner()).is_some_and(Slot::is_waiting)
+            && let Some(wait) = task::slot_of(task).and_then(Slot::sole_wait)
+        {
+            batch.look_for_ring(task, wait);
+        }
         self.see_to_the_first(state, batch);
     }
 
@@ -885,16 +902,7 @@ impl Object for Lock {
         if answer.status == error::OWNER_DIED
             && let Health::OwnerDied = state.health
         {
-            // It has seen nothing of what the lock protects; the next is told the same.
-            match state.lines.first(FOR_LOCK) {
-                None => self.word.store(SICK, Ordering::Release),
-                Some(key) => {
-                    let next = state.lines.get(key).expect("in line").task;
-                    self.word.store(held_by(next) | SICK, Ordering::Release);
-                    self.hand_over(&mut state, key, error::OWNER_DIED, batch);
-                }
-            }
-            return;
+            return self.hand_on(&mut state, batch);
         }
         self.let_go(&mut state, batch);
     }

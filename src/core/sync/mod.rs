@@ -17,6 +17,10 @@ pub mod lock;
 pub mod operation;
 pub mod parker;
 pub mod parking_lot;
+#[cfg(all(test, not(loom)))]
+mod reference;
+#[cfg(all(test, not(loom)))]
+mod reference_tests;
 pub mod registry;
 pub mod report;
 pub mod semaphore;

@@ -423,19 +423,27 @@ impl Slot {
         blocks && std::mem::take(&mut info.interrupted)
     }
 
-    /// The wait is over.
-    pub fn end_wait(&self, wait: u64, unconsumed: Option<super::operation::OpId>) {
+    /// The wait is over. Gives the one that is left, if there were two.
+    pub fn end_wait(
+        &self,
+        wait: u64,
+        unconsumed: Option<super::operation::OpId>,
+    ) -> Option<Waiting> {
         let mut lazy = self.info.lock();
         let info = lazy.get();
-        if let Some(at) = info.waiting.iter().position(|w| w.key.wait == wait) {
-            let over = info.waiting.swap_remove(at);
-            self.waits
-                .store(info.waiting.len() as u32, Ordering::SeqCst);
-            info.unconsumed.extend(unconsumed);
-            drop(lazy);
-            // The reference to the object may be the last.
-            drop(over);
-        }
+        let at = info.waiting.iter().position(|w| w.key.wait == wait)?;
+        let over = info.waiting.swap_remove(at);
+        self.waits
+            .store(info.waiting.len() as u32, Ordering::SeqCst);
+        info.unconsumed.extend(unconsumed);
+        let left = match &info.waiting[..] {
+            [one] => Some(one.clone()),
+            _ => None,
+        };
+        drop(lazy);
+        // The reference to the object may be the last.
+        drop(over);
+        left
     }
 
     pub fn now_waits_for(&self, wait: u64, object: &Arc<dyn Object>) {

@@ -113,8 +113,8 @@ pub enum Why {
     /// By `selv_task_interrupt`.
     Interrupted,
     TaskExited,
-    /// It would close a ring; an operation's own call answers, so there is no callback.
-    Deadlock(Arc<str>),
+    /// It would close a ring. Whether an operation's own call answers, so that there is no callback.
+    Deadlock(Arc<str>, bool),
     /// The operation was abandoned: there is no callback.
     Abandoned,
 }
@@ -135,13 +135,13 @@ impl Why {
                 error::CANCELLED,
                 format!("the task that waited for {what} exited"),
             ),
-            Why::Deadlock(ring) => Answer::refused(error::DEADLOCK, Arc::clone(ring)),
+            Why::Deadlock(ring, _) => Answer::refused(error::DEADLOCK, Arc::clone(ring)),
             Why::Abandoned => Answer::refused(error::CANCELLED, ""),
         }
     }
 
     pub fn is_silent(&self) -> bool {
-        matches!(self, Why::Deadlock(_) | Why::Abandoned)
+        matches!(self, Why::Deadlock(_, true) | Why::Abandoned)
     }
 }
 
@@ -438,18 +438,21 @@ impl<W> Lines<W> {
             self.counts.granted += 1;
         }
         let slot = task::slot_of(waiter.task);
-        match waiter.who {
+        let left = match waiter.who {
             Who::Thread(parker) => {
-                slot.inspect(|slot| slot.end_wait(waiter.wait, None));
+                let left = slot.and_then(|slot| slot.end_wait(waiter.wait, None));
                 parker.answer(answer);
                 batch.wake(parker);
+                left
             }
             Who::Op(op) => {
+                // In this order: an exit of the task finds the answer by one list or the other.
                 operation::complete(op, answer);
-                slot.inspect(|slot| slot.end_wait(waiter.wait, Some(op)));
                 batch.ready.push(op);
+                slot.and_then(|slot| slot.end_wait(waiter.wait, Some(op)))
             }
-        }
+        };
+        left.inspect(|wait| batch.look_for_ring(waiter.task, wait.clone()));
     }
 
     /// Tells a waiter that was taken out that it does not get `what`, and counts why; `lacking` is the sentence for a timeout.
@@ -463,14 +466,16 @@ impl<W> Lines<W> {
     ) {
         match why {
             Why::TimedOut => self.counts.timeouts += 1,
-            Why::Deadlock(_) => self.counts.deadlocks += 1,
+            Why::Deadlock(..) => self.counts.deadlocks += 1,
             Why::Cancelled | Why::Interrupted | Why::TaskExited | Why::Abandoned => {
                 self.counts.cancelled += 1;
             }
         }
         match waiter.who {
             Who::Op(op) if why.is_silent() => {
-                task::slot_of(waiter.task).inspect(|slot| slot.end_wait(waiter.wait, None));
+                let slot = task::slot_of(waiter.task);
+                let left = slot.and_then(|slot| slot.end_wait(waiter.wait, None));
+                left.inspect(|wait| batch.look_for_ring(waiter.task, wait.clone()));
                 operation::forget(op);
             }
             _ => self.complete(waiter, why.answer(what, lacking), batch),
@@ -484,11 +489,19 @@ pub struct Batch {
     first: Option<&'static Parker>,
     more: Vec<&'static Parker>,
     ready: Vec<OpId>,
+    /// Waits that may have come to close a ring.
+    looks: Vec<(TaskId, Waiting)>,
 }
 
 impl Batch {
     pub fn new() -> Batch {
         Batch::default()
+    }
+
+    pub fn look_for_ring(&mut self, task: TaskId, wait: Waiting) {
+        if wait.edge {
+            self.looks.push((task, wait));
+        }
     }
 
     pub fn wake(&mut self, parker: &'static Parker) {
@@ -505,10 +518,8 @@ impl Batch {
     }
 
     /// Wakes, and has the callbacks called on a worker.
-    pub fn finish_elsewhere(mut self) {
-        let ready = std::mem::take(&mut self.ready);
-        self.finish();
-        super::completions::run_elsewhere(ready);
+    pub fn finish_elsewhere(self) {
+        super::completions::run_elsewhere(self.wake_all());
     }
 
     /// Wakes and calls; to be done with no lock held. The callbacks are the host's.
@@ -530,9 +541,19 @@ impl Batch {
     }
 
     fn wake_all(self) -> Vec<OpId> {
-        let Batch { first, more, ready } = self;
+        let Batch {
+            first,
+            more,
+            mut ready,
+            looks,
+        } = self;
         first.inspect(|p| p.wake());
         more.iter().for_each(|p| p.wake());
+        for (task, wait) in looks {
+            let mut batch = Batch::new();
+            deadlock::refuse_ring(task, &wait.object, wait.key, false, &mut batch);
+            ready.extend(batch.wake_all());
+        }
         ready
     }
 }
@@ -608,7 +629,7 @@ pub fn block(
         }
         // The owner may be another one than when the wait began, and a condition's waiter may have come to wait for its lock.
         if task::slot_of(task).is_some_and(Slot::is_waiting) {
-            deadlock::refuse_ring(task, object, key, &mut batch);
+            deadlock::refuse_ring(task, object, key, true, &mut batch);
         }
         // Before the next sleep: others wait for what is in it.
         batch.finish();
