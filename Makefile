@@ -60,7 +60,7 @@ bench: setup-bench runtimes lib
 
 install: lib
 	install -d $(DESTDIR)$(INCLUDEDIR)/selvedge $(DESTDIR)$(LIBDIR)/pkgconfig
-	install -m 644 include/selvedge.h $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 include/selvedge.h include/selvedge.hpp $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 include/selvedge/*.h $(DESTDIR)$(INCLUDEDIR)/selvedge/
 	strip --strip-debug -o $(DESTDIR)$(LIBDIR)/libselvedge.so.$(VERSION) $(OUT)/libselvedge.so
 	chmod 755 $(DESTDIR)$(LIBDIR)/libselvedge.so.$(VERSION)

@@ -34,10 +34,10 @@ fn dialects() -> Vec<Dialect> {
     let gxx = tool("SELV_CXX", "g++");
     let clangxx = clangxx();
     [
-        ("gxx_cxx17", &gxx, "-std=c++17", "-O2"),
+        ("gxx_cxx17", &gxx, "-std=c++17", "-O1"),
         ("gxx_cxx20", &gxx, "-std=c++20", "-O0"),
         ("clangxx_cxx17", &clangxx, "-std=c++17", "-O0"),
-        ("clangxx_cxx20", &clangxx, "-std=c++20", "-O2"),
+        ("clangxx_cxx20", &clangxx, "-std=c++20", "-O1"),
     ]
     .into_iter()
     .map(|(name, compiler, standard, optimise)| Dialect {
@@ -51,7 +51,7 @@ fn dialects() -> Vec<Dialect> {
 fn with_address_sanitizer() -> Dialect {
     let flags = [
         "-std=c++17",
-        "-O1",
+        "-O0",
         "-fsanitize=address",
         "-fno-omit-frame-pointer",
     ];

@@ -41,6 +41,24 @@ static void hooks_bracket_the_job_and_the_worker() {
   CHECK_STR(j.text().c_str(), "A.start B.start A.before B.before job B.after A.after B.exit A.exit");
 }
 
+/* A callable that holds a runtime's objects must let go of them where the runtime may still be called. */
+static void what_a_callable_holds_goes_inside_the_hooks() {
+  struct held {
+    explicit held(journal &to) : j(&to) {}
+    held(held &&other) noexcept : j(std::exchange(other.j, nullptr)) {}
+    ~held() {
+      if (j != nullptr) j->note("released");
+    }
+    journal *j;
+  };
+  journal j;
+  selv::cache c;
+  selv::hook a = c.register_hook(noting(j, "A"));
+  c.submit([&j, h = held(j)] { j.note("job"); }).get();
+  c.submit([h = held(j)] { throw 1; }).wait();
+  CHECK_STR(j.text().c_str(), "A.start A.before job released A.after A.before released A.after");
+}
+
 static void the_slot_is_what_on_start_returns() {
   selv::cache c;
   int runtime = 0;
@@ -317,6 +335,7 @@ static void a_thread_enters_and_leaves() {
 
 int main() {
   CHECK_RUN(hooks_bracket_the_job_and_the_worker);
+  CHECK_RUN(what_a_callable_holds_goes_inside_the_hooks);
   CHECK_RUN(the_slot_is_what_on_start_returns);
   CHECK_RUN(the_worker_is_the_one_that_runs);
   CHECK_RUN(a_start_that_throws_fails_the_job);

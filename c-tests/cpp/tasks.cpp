@@ -96,8 +96,9 @@ static void a_report_lists_everything() {
   selv::lock plain("plain"), robust("robust", SELV_LOCK_ROBUST), wanted("wanted");
   selv::limiter tokens(1, "tokens");
   selv::parking_lot lot("lot");
-  selv::task a("a");
+  selv::task a("a"), b("b");
   std::atomic<int> cancelled{0};
+  gate told;
   const std::lock_guard<selv::lock> g(wanted);
   CHECK(plain.acquire(a.id()) == selv::acquired::clean);
   CHECK(robust.acquire(a.id()) == selv::acquired::clean);
@@ -110,8 +111,13 @@ static void a_report_lists_everything() {
       },
       a.id());
   CHECK(waiting.pending());
+  /* Only of locks that somebody waits for does anybody keep a list. */
+  const selv::op for_plain = plain.acquire_async([&](selv::completed c) { CHECK(c.status() == SELV_E_BROKEN), told.open(); }, b.id());
+  const selv::op for_robust = robust.acquire_async([&](selv::completed c) { CHECK(c.owner_died()), told.open(); }, b.id());
+  CHECK(for_plain.pending() && for_robust.pending());
   const selv::task_report report = a.exit();
   CHECK(cancelled == 1);
+  told.wait(2);
   CHECK_EQ_U64(report.locks_broken, 1);
   CHECK_EQ_U64(report.locks_handed_on, 1);
   CHECK_EQ_U64(report.waits_cancelled, 1);
