@@ -23,7 +23,7 @@ static inline pid_t forked(void) {
   fflush(stdout);
   child = fork();
   CHECK(child >= 0);
-  if (child == 0) alarm((unsigned)check_patience_s());
+  if (child == 0) alarm((unsigned)check_patience_s() / 2 + 1); /* before the patience of the parent ends */
   return child;
 }
 

@@ -63,7 +63,7 @@ static void *storm(void *arg) {
       selv_outcome outcome;
       if (random >> (16 + i) & 1) cancelled = selv_job_cancel(handles[i]);
       CHECK_EITHER(cancelled, SELV_OK, SELV_E_TOO_LATE);
-      CHECK_OK(selv_job_wait(handles[i], SELV_FOREVER, &outcome));
+      CHECK_OK(selv_job_wait(handles[i], check_patience_s() * UINT64_C(1000000000), &outcome));
       selv_job_release(handles[i]);
       CHECK_EQ_U64(__atomic_load_n(&s->delivers, __ATOMIC_SEQ_CST), 1);
       CHECK_STATUS(s->status, outcome.status);
