@@ -59,7 +59,7 @@ static void a_timed_call_closes_nothing(void) {
   CHECK_OK(selv_lock_acquire(l[0], a, SELV_FOREVER));
   CHECK_OK(selv_lock_acquire(l[1], b, SELV_FOREVER));
   waiter_start(&w, waiter_lock, l[1], a);
-  UNTIL(lock_waiting(l[1]) == 1);
+  UNTIL(lock_waiting(l[1]) == 1 && waiter_sleeps(&w));
   CHECK_STATUS(selv_lock_acquire(l[0], b, 5 * CHECK_MS), SELV_E_TIMEDOUT);
   CHECK_STATUS(selv_lock_acquire(l[0], b, 0), SELV_E_TIMEDOUT);
   CHECK_STATUS(selv_lock_acquire(l[0], b, SELV_FOREVER), SELV_E_DEADLOCK);
@@ -81,7 +81,7 @@ static void timed_edges_count(void) {
   waiter_init(&w, waiter_lock, l[1], a);
   w.timeout_ns = LONG;
   waiter_go(&w);
-  UNTIL(lock_waiting(l[1]) == 1);
+  UNTIL(lock_waiting(l[1]) == 1 && waiter_sleeps(&w));
   CHECK_STATUS(selv_lock_acquire(l[0], b, LONG), SELV_E_DEADLOCK);
   CHECK_RING_HAS("lock 0");
   CHECK_RING_HAS("lock 1");
@@ -114,6 +114,7 @@ static void what_was_given_up_is_no_edge(void) {
       waiter_go(&w);
       UNTIL(lock_stats(l[1]).waits == 1);
       if (how == 2) {
+        UNTIL(waiter_sleeps(&w));
         CHECK_STATUS(selv_lock_acquire(l[0], b, SELV_FOREVER), SELV_E_DEADLOCK);
         CHECK_OK(selv_task_interrupt(a));
       }

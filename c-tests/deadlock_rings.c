@@ -90,7 +90,7 @@ static void a_ring(uint32_t lock_flags) {
       w[i].then = waiter_lets_go;
       waiter_go(&w[i]);
     }
-    UNTIL(waiting(i + 1) == 1);
+    UNTIL(waiting(i + 1) == 1 && (is_async(i) || waiter_sleeps(&w[i])));
   }
   /* The last one closes the ring: refused, at once, in either way. */
   CHECK_STATUS(acquire(0, task[last], SELV_FOREVER), SELV_E_DEADLOCK);
