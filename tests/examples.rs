@@ -1,10 +1,11 @@
-//! What a newcomer does: the README's program and its compile line, the short examples, and the main job on a few files.
+//! What a newcomer does: the README's program and its compile line, the short examples, and the main job on a few files; and that
+//! what the pages about locks show is what the examples are and print.
 
 mod support;
 
 use libtest_mimic::Trial;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         trial("readme_compile_line", readme_compile_line),
         trial("readme_links", readme_links),
         trial("short_examples", short_examples),
+        trial("pages_show_the_examples", pages_show_the_examples),
+        trial("pages_show_what_they_print", pages_show_what_they_print),
         trial("main_job_three_runtimes", || main_job("python,jvm,clr")),
         trial("main_job_with_mono", || main_job("python,jvm,mono")),
         trial("main_job_bad_option", main_job_bad_option),
@@ -111,8 +114,123 @@ fn make(arguments: &[&str]) -> Result<support::program::Ended, String> {
     run_command(&mut make, MINUTES)
 }
 
+/// The short examples, built once: two makes at a time in one folder would write the same files.
+fn built_examples() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| make(&["-C", "examples-c", "PREFIX="])?.into_result())
+        .clone()?;
+    Ok(root().join("target/examples-c"))
+}
+
 fn short_examples() -> Result<(), String> {
+    built_examples()?;
     make(&["-C", "examples-c", "run", "PREFIX="])?.into_result()
+}
+
+/// The pages whose programs are pieces of files that are built and run.
+fn pages_on_locks() -> Result<Vec<(PathBuf, String)>, String> {
+    [
+        ("README.md", "Locks that do not hang"),
+        ("docs/locks.md", ""),
+    ]
+    .into_iter()
+    .map(|(page, section)| {
+        let path = root().join(page);
+        let text = read(&path)?;
+        let from = text.find(section).ok_or("the section is missing")?;
+        let part = &text[from..];
+        let end = match section {
+            "" => part.len(),
+            _ => part.find("\n## ").unwrap_or(part.len()),
+        };
+        Ok((path, part[..end].to_owned()))
+    })
+    .collect()
+}
+
+/// Lines without their indentation, so that a piece of a function may stand anywhere.
+fn unindented(text: &str) -> String {
+    text.lines().flat_map(|l| [l.trim(), "\n"]).collect()
+}
+
+/// Every program on those pages stands, line for line, in an example or in a test.
+fn pages_show_the_examples() -> Result<(), String> {
+    for (language, extension, folder) in [
+        ("c", "c", "examples-c"),
+        ("python", "py", "c-tests/runtimes/python"),
+    ] {
+        let sources = support::files_with_extension(&root().join(folder), extension)?
+            .iter()
+            .map(|file| Ok(unindented(&read(file)?)))
+            .collect::<Result<Vec<String>, String>>()?;
+        for (page, text) in pages_on_locks()? {
+            for block in blocks(&text, language) {
+                let block = unindented(&block);
+                if !sources.iter().any(|s| s.contains(&block)) {
+                    return Err(format!(
+                        "{}: this is in no .{extension} file of {folder}:\n{block}",
+                        page.display()
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Numbers, and the units of times after them, differ from run to run.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        out += &rest[..at];
+        out.push('#');
+        rest = rest[at..].trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        for unit in [" us", " ms", " s"] {
+            if let Some(after) = rest.strip_prefix(unit)
+                && !after.starts_with(|c: char| c.is_ascii_alphanumeric())
+            {
+                out += " of time";
+                rest = after;
+                break;
+            }
+        }
+    }
+    out + rest
+}
+
+/// Every output on those pages is what one of the examples prints.
+fn pages_show_what_they_print() -> Result<(), String> {
+    let folder = built_examples()?;
+    let mut printed = Vec::new();
+    for (program, argument) in [
+        ("broken_lock", None),
+        ("wait_graph", None),
+        ("wait_graph", Some("dot")),
+    ] {
+        let ended = run_command(Command::new(folder.join(program)).args(argument), MINUTES)?;
+        printed.push(without_numbers(&ended.output));
+        ended.into_result()?;
+    }
+    let mut seen = 0;
+    for (page, text) in pages_on_locks()? {
+        for block in blocks(&text, "text") {
+            seen += 1;
+            let wanted = without_numbers(block.trim_end());
+            if !printed.iter().any(|p| p.contains(&wanted)) {
+                return Err(format!(
+                    "{}: no example prints:\n{block}\nbut:\n{}",
+                    page.display(),
+                    printed.join("\n")
+                ));
+            }
+        }
+    }
+    match seen {
+        0 => Err("the pages show no output".into()),
+        _ => Ok(()),
+    }
 }
 
 /// The main job, built once: two makes at a time in one folder would write the same files.
