@@ -46,7 +46,8 @@
 #include <vector>
 
 /* pthread_exit unwinds the stack. libstdc++ shows that to catch (...) as an exception that must be thrown on, or the process
- * dies; libc++ passes catch (...) by. For the same reason no function on the way from the library to a callable is noexcept. */
+ * dies; so no function on the way from the library to a callable is noexcept, either. With libc++ nothing that catches
+ * everything can let it pass: there a thread that ends inside a callable ends the process. */
 #if defined(__GLIBCXX__)
 #include <cxxabi.h>
 #define SELV_HPP_PASS_FORCED_UNWIND \
@@ -126,6 +127,16 @@ inline void tell_unhandled(const char *where, selv_status status) noexcept {
   tell_unhandled(where, std::move(what));
 }
 
+/* In a handler: what was caught. What another language threw has no pointer of its own. */
+inline std::exception_ptr caught() noexcept {
+  if (std::exception_ptr what = std::current_exception()) return what;
+  try {
+    throw std::runtime_error("an exception of another language");
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
 /* Gives success and its news back, throws anything else. */
 inline selv_status check(selv_status status) {
   if (status < 0) throw error(status, last_error());
@@ -147,7 +158,7 @@ void guarded(const char *where, F &&f) {
   }
   SELV_HPP_PASS_FORCED_UNWIND
   catch (...) {
-    tell_unhandled(where, std::current_exception());
+    tell_unhandled(where, caught());
   }
 }
 
@@ -1175,7 +1186,7 @@ inline thread_local hook_failure last_hook_failure;
 
 inline std::int32_t fail_hook(std::int32_t code) noexcept {
   last_hook_failure.code = code == 0 ? hook_threw : code;
-  last_hook_failure.what = std::current_exception();
+  last_hook_failure.what = caught();
   return last_hook_failure.code;
 }
 
@@ -1381,7 +1392,7 @@ class outcome {
     }
     SELV_HPP_PASS_FORCED_UNWIND
     catch (...) {
-      result_.template emplace<2>(std::current_exception());
+      result_.template emplace<2>(detail::caught());
     }
   }
   void conclude(selv_status status, std::int32_t code) {
@@ -1421,20 +1432,20 @@ class outcome {
 /* What a job needs beside its callable: job_options().named("crc").needs({jvm}).limited_by(disk). */
 class job_options {
  public:
-  job_options &&named(std::string name) && {
+  job_options &named(std::string name) {
     name_ = std::move(name);
-    return std::move(*this);
+    return *this;
   }
   /* Exactly these hooks; {}: none. Without it: every hook that is not SELV_HOOK_LAZY. */
-  job_options &&needs(hook_list hooks) && {
+  job_options &needs(hook_list hooks) {
     attach_ = detail::handles_of(hooks);
-    return std::move(*this);
+    return *this;
   }
   /* The job begins when its task has a token, and fails with SELV_E_TIMEDOUT if it gets none in time. */
-  job_options &&limited_by(const limiter &l, timeout limit = forever) && {
+  job_options &limited_by(const limiter &l, timeout limit = forever) {
     limiter_ = l.handle();
     limiter_timeout_ = limit;
-    return std::move(*this);
+    return *this;
   }
 
   /* The C struct, without what makes it run; valid as long as this object. */

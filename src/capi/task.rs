@@ -9,7 +9,7 @@ use crate::core::name::Name;
 use crate::core::panic::step;
 use crate::core::sync::report::{Item, Report};
 use crate::core::sync::task::{self, Kind, TaskId};
-use crate::core::sync::wait::{Batch, Why};
+use crate::core::sync::wait::{self, Batch};
 use crate::core::sync::{current, exit};
 use std::ffi::{CString, c_char, c_void};
 
@@ -204,14 +204,9 @@ pub extern "C" fn selv_task_current() -> selv_task {
 pub extern "C-unwind" fn selv_task_interrupt(t: selv_task) -> selv_status {
     let mut batch = Batch::new();
     let result = step(|| {
-        let slot = task::check(tasks::resolve(t)?)?;
-        if let Some(wait) = slot.interrupt() {
-            let ended = wait
-                .object
-                .withdraw(wait.key, &Why::Interrupted, &mut batch);
-            if !ended {
-                slot.keep_interrupt();
-            }
+        let task = tasks::resolve(t)?;
+        if let Some(wait) = task::check(task)?.interrupt(task) {
+            wait::interrupted(&wait.object, task, wait.key, &mut batch);
         }
         Ok(())
     });

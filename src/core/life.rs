@@ -14,7 +14,7 @@ use super::job::{Job, Needs, Order};
 use super::node::{Node, Stage};
 use super::queue;
 use super::spawn;
-use super::sync::task::TaskId;
+use super::sync::task::{self, TaskId};
 use super::sync::{current, exit};
 use super::trace;
 use super::worker::CacheRef;
@@ -123,7 +123,10 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     }
     node.stage.set(Stage::Working);
     if let Some(ticket) = job.ticket {
-        node.task.set(ticket.take_task());
+        let task = ticket.take_task();
+        node.task.set(task);
+        // It was made by the submitting thread.
+        task::slot_of(task).inspect(|slot| slot.entered_here());
     }
     let outcome = match ready {
         Ready::Failed(status, code) => Outcome::failed(status, code),
@@ -264,7 +267,13 @@ fn end_task(node: &'static Node) {
     let task = node.task.replace(TaskId::NONE);
     if task != TaskId::NONE {
         node.ending.set(true);
-        exit::implicit(task);
+        exit::of_job(task, || {
+            // Callbacks of the host come next, and may wait for what was left to this worker.
+            if node.has_queued.take() {
+                let cache = node.worker.cache();
+                queue::dispatch(&cache, cache.lock());
+            }
+        });
         node.ending.set(false);
     }
 }

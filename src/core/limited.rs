@@ -133,6 +133,7 @@ fn have_token(waiting: u64, answer: Answer) {
         Err(e) => {
             if let Some(job) = take(&cache, number) {
                 refuse(&cache, &job, e);
+                shutdown::after_a_limited_job(&cache);
             }
         }
     }

@@ -158,6 +158,13 @@ pub fn release(cache: Arc<Cache>) {
     end_hooks(&cache);
 }
 
+/// A job that had no token is gone; it may have been the last that an abandoned cache had to do.
+pub fn after_a_limited_job(cache: &Cache) {
+    if cache.is_abandoned() {
+        end_hooks(cache);
+    }
+}
+
 /// A worker has signed off.
 pub fn after_a_worker(cache: CacheRef) {
     if cache.is_abandoned() {

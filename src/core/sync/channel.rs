@@ -9,11 +9,13 @@ use super::operation::OpId;
 use super::registry;
 use super::task::{self, TaskId};
 use super::wait::{
-    self, Answer, Batch, Begun, Bytes, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
+    self, Answer, Batch, Begun, Bytes, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
 };
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
+use crate::sys::cpu;
 use crate::sys::lock::{ForkLock, ForkReset};
+use crate::sys::sync::{AtomicU64, Ordering};
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
@@ -21,11 +23,13 @@ pub(crate) const RENDEZVOUS: u32 = 1;
 
 const RECEIVERS: u32 = 0;
 const SENDERS: u32 = 1;
+const SPINS: u32 = 10;
 
 struct State {
     /// A sender's want is its item.
     lines: Lines<Option<Bytes>>,
-    queue: VecDeque<Bytes>,
+    /// Each with its number, which grows with every item sent.
+    queue: VecDeque<(u64, Bytes)>,
     sent: u64,
     received: u64,
     closed: bool,
@@ -44,6 +48,8 @@ impl ForkReset for State {
 /// A line of items, each some bytes, from any number of senders to any number of receivers. Ends with `selv_channel_free`.
 pub struct Channel {
     state: ForkLock<State>,
+    /// Items that are queued, or with a sender in line; for a look with no lock.
+    items: AtomicU64,
     /// None: no bound.
     capacity: Option<u64>,
     label: Label,
@@ -60,6 +66,7 @@ impl Channel {
                 received: 0,
                 closed: false,
             }),
+            items: AtomicU64::new(0),
             capacity,
             label: Label::new("channel", name),
             place: OnceLock::new(),
@@ -76,29 +83,48 @@ impl Channel {
     /// Gives the item to a receiver in line, or queues it; gives it back if it must wait.
     fn put(&self, state: &mut State, item: Bytes, batch: &mut Batch) -> Option<Bytes> {
         if let Some(receiver) = state.lines.pop(RECEIVERS) {
-            let answer = Answer {
-                data: Some(item),
-                ..Answer::default()
-            };
             state.received += 1;
+            let answer = Self::with_item((state.sent, item));
             state.lines.complete(receiver, answer, batch);
         } else if self.has_room(state) {
-            state.queue.push_back(item);
+            state.queue.push_back((state.sent, item));
         } else {
             return Some(item);
         }
         state.sent += 1;
+        self.note(state);
         None
     }
 
+    /// After a change, under the lock.
+    fn note(&self, state: &State) {
+        let items = state.queue.len() + state.lines.len(SENDERS);
+        self.items.store(items as u64, Ordering::Relaxed);
+    }
+
+    /// Looks for a moment whether there is something to be had; true if so.
+    fn spin(&self, timeout_ns: u64, is_there: impl Fn(u64) -> bool) -> bool {
+        (0..SPINS).any(|round| {
+            timeout_ns != 0 && cpu::pause(round) && is_there(self.items.load(Ordering::Relaxed))
+        })
+    }
+
+    fn with_item((number, item): (u64, Bytes)) -> Answer {
+        Answer {
+            granted: Granted::Item(number),
+            data: Some(item),
+            ..Answer::default()
+        }
+    }
+
     /// The next item, for a receiver that has come; then there is room for the first sender in line.
-    fn get(&self, state: &mut State, batch: &mut Batch) -> Option<Bytes> {
+    fn get(&self, state: &mut State, batch: &mut Batch) -> Option<(u64, Bytes)> {
         let item = state.queue.pop_front();
         let mut item = item.inspect(|_| state.received += 1);
         if (item.is_none() || self.has_room(state))
             && let Some(mut sender) = state.lines.pop(SENDERS)
         {
-            let sent = sender.want.take();
+            let sent = sender.want.take().map(|item| (state.sent, item));
             state.sent += 1;
             state.lines.complete(sender, Answer::granted(), batch);
             match item {
@@ -109,13 +135,21 @@ impl Channel {
                 }
             }
         }
+        self.note(state);
         item
     }
 
     /// # Errors
     /// WOULD_BLOCK, CLOSED, NOMEM.
     pub fn send_nowait(&self, data: &[u8]) -> Result<()> {
-        let item = Bytes::copy(data)?;
+        match self.send_now(Bytes::copy(data)?)? {
+            None => Ok(()),
+            Some(_) => Err(Error::new(error::WOULD_BLOCK, self.full())),
+        }
+    }
+
+    /// Gives the item back if there is no room.
+    fn send_now(&self, item: Bytes) -> Result<Option<Bytes>> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         if state.closed {
@@ -124,10 +158,7 @@ impl Channel {
         let left = self.put(&mut state, item, &mut batch);
         drop(state);
         batch.finish();
-        match left {
-            None => Ok(()),
-            Some(_) => Err(Error::new(error::WOULD_BLOCK, self.full())),
-        }
+        Ok(left)
     }
 
     fn full(&self) -> String {
@@ -144,7 +175,19 @@ impl Channel {
     /// # Errors
     /// TIMEDOUT, CANCELLED, CLOSED, NOMEM; INVAL and STALE for the task. The item was not sent, then.
     pub fn send(self: &Arc<Self>, task: TaskId, data: &[u8], timeout_ns: u64) -> Result<()> {
-        let item = Bytes::copy(data)?;
+        task::check(task)?;
+        let mut item = Bytes::copy(data)?;
+        // Without a bound there is always room; else it may come in a moment.
+        let bound = self.capacity.unwrap_or(u64::MAX);
+        for again in [false, true] {
+            if again && (bound == 0 || !self.spin(timeout_ns, |items| items < bound)) {
+                break;
+            }
+            match self.send_now(item)? {
+                None => return Ok(()),
+                Some(left) => item = left,
+            }
+        }
         let deadline = Deadline::after(timeout_ns);
         let object: Arc<dyn Object> = Arc::clone(self) as _;
         wait::block(&object, task, deadline, |who, batch| {
@@ -182,10 +225,11 @@ impl Channel {
             return Ok(Begun::Now(Answer::granted()));
         };
         let key = state.lines.push(SENDERS, task, who, timed, Some(item));
+        self.note(&state);
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -193,6 +237,13 @@ impl Channel {
     /// # Errors
     /// WOULD_BLOCK, CLOSED.
     pub fn recv_nowait(&self) -> Result<Bytes> {
+        self.recv_now()?.ok_or_else(|| {
+            let why = format!("{} has nothing to receive", self.label.as_str());
+            Error::new(error::WOULD_BLOCK, why)
+        })
+    }
+
+    fn recv_now(&self) -> Result<Option<Bytes>> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         let item = self.get(&mut state, &mut batch);
@@ -200,18 +251,23 @@ impl Channel {
         drop(state);
         batch.finish();
         match item {
-            Some(item) => Ok(item),
             None if closed => Err(self.closed()),
-            None => {
-                let why = format!("{} has nothing to receive", self.label.as_str());
-                Err(Error::new(error::WOULD_BLOCK, why))
-            }
+            item => Ok(item.map(|(_, item)| item)),
         }
     }
 
     /// # Errors
     /// TIMEDOUT, CANCELLED, CLOSED; INVAL and STALE for the task.
     pub fn recv(self: &Arc<Self>, task: TaskId, timeout_ns: u64) -> Result<Bytes> {
+        task::check(task)?;
+        for again in [false, true] {
+            if again && !self.spin(timeout_ns, |items| items > 0) {
+                break;
+            }
+            if let Some(item) = self.recv_now()? {
+                return Ok(item);
+            }
+        }
         let deadline = Deadline::after(timeout_ns);
         let object: Arc<dyn Object> = Arc::clone(self) as _;
         let answer = wait::block(&object, task, deadline, |who, batch| {
@@ -241,10 +297,7 @@ impl Channel {
         let slot = task::check(task)?;
         let mut state = self.state.lock();
         if let Some(item) = self.get(&mut state, batch) {
-            return Ok(Begun::Now(Answer {
-                data: Some(item),
-                ..Answer::default()
-            }));
+            return Ok(Begun::Now(Self::with_item(item)));
         }
         if state.closed {
             return Err(self.closed());
@@ -253,7 +306,7 @@ impl Channel {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -264,12 +317,14 @@ impl Channel {
         let mut state = self.state.lock();
         state.closed = true;
         let why: Arc<str> = self.closed().detail.into();
+        // Senders' items go with them.
         for line in [RECEIVERS, SENDERS] {
             while let Some(waiter) = state.lines.pop(line) {
                 let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
                 state.lines.complete(waiter, answer, &mut batch);
             }
         }
+        self.note(&state);
         drop(state);
         batch.finish();
     }
@@ -340,6 +395,7 @@ impl Object for Channel {
         if let Some(waiter) = state.lines.remove(key) {
             let lacking = || format!("{what} was not had within the timeout");
             state.lines.refuse(waiter, why, &what, lacking, batch);
+            self.note(&state);
         }
         true
     }
@@ -351,22 +407,21 @@ impl Object for Channel {
 
     /// An item that its receiver did not take is the next one's. What was sent stays sent.
     fn pass_on(&self, _: TaskId, answer: Answer, batch: &mut Batch) {
-        let Some(item) = answer.data else {
+        let (Granted::Item(number), Some(item)) = (answer.granted, answer.data) else {
             return;
         };
         let mut state = self.state.lock();
         match state.lines.pop(RECEIVERS) {
             Some(receiver) => {
-                let answer = Answer {
-                    data: Some(item),
-                    ..Answer::default()
-                };
+                let answer = Self::with_item((number, item));
                 state.lines.complete(receiver, answer, batch);
             }
             None => {
-                // It was the first, and stays the first; also over the capacity, and after a close.
+                // Before what was sent after it; also over the capacity, and after a close.
                 state.received -= 1;
-                state.queue.push_front(item);
+                let at = state.queue.partition_point(|(other, _)| *other < number);
+                state.queue.insert(at, (number, item));
+                self.note(&state);
             }
         }
     }

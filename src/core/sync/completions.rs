@@ -109,6 +109,16 @@ pub fn run_elsewhere(ops: Vec<OpId>) {
     }
 }
 
+/// An operation of the library's own that was granted what it waited for: it is told at once, which calls nothing of the host. False
+/// if the operation is none of these.
+pub fn settle_own(op: OpId) -> bool {
+    let own = operation::is_own_grant(op);
+    if own {
+        call(op);
+    }
+    own
+}
+
 fn call(op: OpId) {
     // An operation that was abandoned meanwhile is gone.
     let Some(ready) = operation::consume(op) else {

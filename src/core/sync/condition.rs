@@ -38,15 +38,25 @@ pub struct Counts {
 #[derive(Default)]
 pub struct Numbers {
     entries: Vec<Entry>,
+    free: Vec<u32>,
+    /// Lines that were ever given out, and those in use. Numbers, which are whole in a fork child.
+    given: u32,
+    used: u32,
 }
 
 impl ForkReset for Numbers {
+    /// Whoever has a line keeps it, and nobody else gets it.
     fn reset_in_child(&mut self) {
         std::mem::forget(std::mem::take(&mut self.entries));
+        std::mem::forget(std::mem::take(&mut self.free));
     }
 }
 
 impl Numbers {
+    pub fn count(&self) -> u32 {
+        self.used
+    }
+
     /// What the conditions are called.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().filter(|e| e.used).map(|e| &*e.name)
@@ -61,14 +71,23 @@ impl Numbers {
     }
 
     fn take(&mut self, name: &str) -> u32 {
-        let free = self.entries.iter().position(|e| !e.used);
-        let line = free.unwrap_or(self.entries.len()) as u32 + 1;
+        let line = self.free.pop().unwrap_or_else(|| {
+            self.given += 1;
+            self.given
+        });
+        self.used += 1;
         *self.at(line) = Entry {
             used: true,
             name: name.into(),
             ..Entry::default()
         };
         line
+    }
+
+    fn give_back(&mut self, line: u32) {
+        *self.at(line) = Entry::default();
+        self.free.push(line);
+        self.used -= 1;
     }
 }
 
@@ -156,7 +175,7 @@ impl Condition {
         self.lock.let_go(&mut state, batch);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -209,7 +228,7 @@ impl Condition {
             let why = format!("{} has {waiting} waiting", self.label.as_str());
             return Err(Error::new(error::BUSY, why));
         }
-        *state.conditions.at(self.line) = Entry::default();
+        state.conditions.give_back(self.line);
         drop(state);
         self.place.get().inspect(|place| registry::remove(**place));
         Ok(())

@@ -132,7 +132,8 @@ fn of_job() -> Option<Result<TaskId>> {
         // In a fork child, too, the job goes on that forked.
         let node = (w.role == Role::Cached).then(|| w.node.get()).flatten()?;
         let job = node.current.get()?;
-        if node.stage.get() != Stage::Working {
+        // While the job's task exits, callbacks of others act for the thread.
+        if node.stage.get() != Stage::Working || node.ending.get() {
             return None;
         }
         let known = node.task.get();

@@ -138,7 +138,7 @@ impl Event {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         }
         Ok(Begun::InLine(key))
     }

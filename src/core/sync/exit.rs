@@ -38,6 +38,17 @@ pub fn implicit(id: TaskId) {
     batch.finish();
 }
 
+/// A job's own task, on its worker. `before_callbacks` is called if callbacks of the host are to run here.
+pub fn of_job(id: TaskId, before_callbacks: impl FnOnce()) {
+    let mut batch = Batch::new();
+    let _ = exit(id, &mut batch);
+    batch.settle_own();
+    if batch.has_callbacks() {
+        before_callbacks();
+    }
+    batch.finish();
+}
+
 /// The same inside a destructor of the ending thread, where no callback may run.
 pub fn of_ending_thread(id: TaskId) {
     let mut batch = Batch::new();

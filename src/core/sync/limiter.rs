@@ -16,7 +16,7 @@ use super::wait::{
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkLock, ForkReset};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -38,38 +38,35 @@ impl fmt::Display for Borrower {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Has {
-    Token,
-    Place,
-}
-
 struct State {
     lines: Lines<Borrower>,
     total: u64,
-    borrowed: u64,
-    /// Everybody with a token, or in line for one.
-    known: HashMap<Borrower, Has>,
+    /// Those with a token, and those in line for one.
+    holders: HashSet<Borrower>,
+    in_line: HashSet<Borrower>,
     closed: bool,
+}
+
+impl State {
+    fn borrowed(&self) -> u64 {
+        self.holders.len() as u64
+    }
 }
 
 impl ForkReset for State {
     fn reset_in_child(&mut self) {
         self.lines.forget_all();
-        std::mem::forget(std::mem::take(&mut self.known));
-        self.borrowed = 0;
+        std::mem::forget(std::mem::take(&mut self.holders));
+        std::mem::forget(std::mem::take(&mut self.in_line));
     }
     fn keep_in_child(&mut self) {
         self.lines.forget_all();
         // What other threads' tasks have borrowed, they have in the parent process.
-        self.known.retain(|who, has| {
-            *has == Has::Token
-                && match who {
-                    Borrower::Task(task) => task::life(*task) == Life::Alive,
-                    Borrower::Opaque(_) => true,
-                }
+        self.in_line.clear();
+        self.holders.retain(|who| match who {
+            Borrower::Task(task) => task::life(*task) == Life::Alive,
+            Borrower::Opaque(_) => true,
         });
-        self.borrowed = self.known.len() as u64;
     }
 }
 
@@ -94,8 +91,8 @@ impl Limiter {
             state: ForkLock::new(State {
                 lines: Lines::new(),
                 total,
-                borrowed: 0,
-                known: HashMap::new(),
+                holders: HashSet::new(),
+                in_line: HashSet::new(),
                 closed: false,
             }),
             label: Label::new("limiter", name),
@@ -117,11 +114,12 @@ impl Limiter {
     /// # Errors
     /// CLOSED, DUPLICATE.
     fn take(&self, state: &mut State, who: Borrower) -> Result<bool> {
-        if let Some(has) = state.known.get(&who) {
-            let why = match has {
-                Has::Token => "has a token of",
-                Has::Place => "is in line for a token of",
-            };
+        let known = match () {
+            () if state.holders.contains(&who) => Some("has a token of"),
+            () if state.in_line.contains(&who) => Some("is in line for a token of"),
+            () => None,
+        };
+        if let Some(why) = known {
             return Err(Error::new(
                 error::DUPLICATE,
                 format!("{who} {why} {} already", self.label.as_str()),
@@ -130,7 +128,7 @@ impl Limiter {
         if state.closed {
             return Err(self.closed());
         }
-        if state.borrowed >= state.total || !state.lines.is_empty(LINE) {
+        if state.borrowed() >= state.total || !state.lines.is_empty(LINE) {
             return Ok(false);
         }
         self.give(state, who);
@@ -142,16 +140,15 @@ impl Limiter {
     }
 
     fn give(&self, state: &mut State, who: Borrower) {
-        state.borrowed += 1;
-        state.known.insert(who, Has::Token);
+        state.in_line.remove(&who);
+        state.holders.insert(who);
         if let Borrower::Task(task) = who {
             task::slot_of(task).inspect(|slot| slot.tie(self.registered()));
         }
     }
 
     fn take_back(&self, state: &mut State, who: Borrower) {
-        state.known.remove(&who);
-        state.borrowed -= 1;
+        state.holders.remove(&who);
         if let Borrower::Task(task) = who {
             task::slot_of(task).inspect(|slot| slot.untie(self.registered()));
         }
@@ -159,7 +156,7 @@ impl Limiter {
 
     /// Free tokens go to the first in line.
     fn serve(&self, state: &mut State, batch: &mut Batch) {
-        while state.borrowed < state.total
+        while state.borrowed() < state.total
             && let Some(waiter) = state.lines.pop(LINE)
         {
             self.give(state, waiter.want);
@@ -175,7 +172,7 @@ impl Limiter {
         format!(
             "no token of {} is free: {} of {} are borrowed, and {} are in line",
             self.label.as_str(),
-            state.borrowed,
+            state.borrowed(),
             state.total,
             state.lines.len(LINE)
         )
@@ -235,12 +232,12 @@ impl Limiter {
         if self.take(&mut state, who)? {
             return Ok(Begun::Now(Answer::granted()));
         }
-        state.known.insert(who, Has::Place);
+        state.in_line.insert(who);
         let key = state.lines.push(LINE, waiter, by, !edge, who);
         let interrupted = wait::register(slot, object, key, by, edge);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, waiter, key, batch);
         } else if edge
             && let Some(ring) = deadlock::refuse_ring(waiter, object, key, true, batch)
             && !matches!(by, Who::Thread(_))
@@ -261,7 +258,7 @@ impl Limiter {
 
     fn give_back(&self, who: Borrower, batch: &mut Batch) -> Result<()> {
         let mut state = self.state.lock();
-        if state.known.get(&who) != Some(&Has::Token) {
+        if !state.holders.contains(&who) {
             drop(state);
             Self::check_borrower(who)?;
             return Err(Error::new(
@@ -290,7 +287,7 @@ impl Limiter {
         state.closed = true;
         let why: Arc<str> = self.closed().detail.into();
         while let Some(waiter) = state.lines.pop(LINE) {
-            state.known.remove(&waiter.want);
+            state.in_line.remove(&waiter.want);
             let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
             state.lines.complete(waiter, answer, &mut batch);
         }
@@ -307,11 +304,11 @@ impl Limiter {
     pub fn retire(&self) -> Result<()> {
         let state = self.state.lock();
         let waiting = state.lines.len(LINE);
-        if waiting > 0 || state.borrowed > 0 {
+        if waiting > 0 || state.borrowed() > 0 {
             let why = format!(
                 "{} is in use: tokens borrowed: {}, waiting: {waiting}",
                 self.label.as_str(),
-                state.borrowed
+                state.borrowed()
             );
             return Err(Error::new(error::BUSY, why));
         }
@@ -324,7 +321,7 @@ impl Limiter {
         let state = self.state.lock();
         Stats {
             total: state.total,
-            borrowed: state.borrowed,
+            borrowed: state.borrowed(),
             waiting: state.lines.len(LINE) as u64,
             counts: state.lines.counts,
             closed: state.closed,
@@ -355,9 +352,9 @@ impl Object for Limiter {
         let Some(waiter) = state.lines.remove(key) else {
             return false;
         };
-        state.known.remove(&waiter.want);
+        state.in_line.remove(&waiter.want);
         let what = format!("a token of {}", self.label.as_str());
-        let (borrowed, total) = (state.borrowed, state.total);
+        let (borrowed, total) = (state.borrowed(), state.total);
         let lacking =
             || format!("{what} was not had within the timeout: {borrowed} of {total} are borrowed");
         state.lines.refuse(waiter, why, &what, lacking, batch);
@@ -368,13 +365,13 @@ impl Object for Limiter {
     fn held_up_by(&self, key: Key) -> Option<TaskId> {
         let state = self.state.lock();
         state.lines.get(key)?;
-        if state.total > 1 || state.borrowed != 1 {
+        if state.total > 1 || state.borrowed() != 1 {
             return None;
         }
-        state.known.iter().find_map(|(who, has)| match (who, has) {
-            (Borrower::Task(task), Has::Token) => Some(*task),
+        match state.holders.iter().next() {
+            Some(Borrower::Task(task)) => Some(*task),
             _ => None,
-        })
+        }
     }
 
     fn pass_on(&self, _: TaskId, answer: Answer, batch: &mut Batch) {
@@ -387,7 +384,7 @@ impl Object for Limiter {
     fn tied_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
         let mut state = self.state.lock();
         let who = Borrower::Task(task);
-        if state.known.get(&who) == Some(&Has::Token) {
+        if state.holders.contains(&who) {
             self.take_back(&mut state, who);
             self.serve(&mut state, batch);
             report.add(Item::TokenReturned, &self.label.name);
@@ -397,12 +394,11 @@ impl Object for Limiter {
     fn describe(&self) -> Picture {
         let state = self.state.lock();
         let mut picture = Picture::new(&self.label, &state.lines, LINE);
-        picture.free = Some(state.total.saturating_sub(state.borrowed));
+        picture.free = Some(state.total.saturating_sub(state.borrowed()));
         picture.holders = state
-            .known
+            .holders
             .iter()
-            .filter(|(_, has)| **has == Has::Token)
-            .map(|(who, _)| match who {
+            .map(|who| match who {
                 Borrower::Task(task) => Holding::Task(*task),
                 Borrower::Opaque(number) => Holding::Opaque(*number),
             })

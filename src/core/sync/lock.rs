@@ -14,7 +14,7 @@
 
 use super::graph::{Holding, Picture};
 use super::label::Label;
-use super::operation::OpId;
+use super::operation::{self, OpId};
 use super::registry;
 use super::report::{Item, Report};
 use super::task::{self, Life, Named, Slot, TaskId};
@@ -45,13 +45,12 @@ pub(super) const FOR_LOCK: u32 = 0;
 const UNFAIR_NS: u64 = 1_000_000;
 const SPINS: u32 = 10;
 
-/// What is wrong with a lock whose word has SICK.
-#[derive(Clone, Default)]
+/// What is wrong with a lock whose word has SICK. Plain data, which is whole in a fork child whatever another thread was doing.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Health {
-    #[default]
     Well,
     /// Its owner exited while holding it.
-    Broken(Arc<str>),
+    Broken,
     /// ROBUST: the same, and who has it now is to make it consistent.
     OwnerDied,
     /// ROBUST: and did not.
@@ -81,6 +80,10 @@ impl Want {
 pub struct State {
     pub(super) lines: Lines<Want>,
     health: Health,
+    /// How it broke.
+    why_broken: Option<Arc<str>>,
+    /// The operation that was handed the lock last: as long as its callback has not begun, the owner's exit breaks nothing.
+    handed_to: Option<OpId>,
     closed: bool,
     /// From when on the lock is handed over.
     fair_at_ns: u64,
@@ -94,9 +97,12 @@ impl ForkReset for State {
     fn reset_in_child(&mut self) {
         self.lines.forget_all();
         self.conditions.reset_in_child();
+        std::mem::forget(self.why_broken.take());
+        self.handed_to = None;
     }
     fn keep_in_child(&mut self) {
         self.lines.forget_all();
+        self.handed_to = None;
     }
 }
 
@@ -136,6 +142,8 @@ impl Lock {
             state: ForkLock::new(State {
                 lines: Lines::new(),
                 health: Health::Well,
+                why_broken: None,
+                handed_to: None,
                 closed: false,
                 fair_at_ns: 0,
                 seed: 0x9e37_79b9,
@@ -312,7 +320,7 @@ impl Lock {
         self.see_to_the_first(&mut state, batch);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         } else if edge
             && let Some(ring) = deadlock::refuse_ring(task, object, key, true, batch)
             && !matches!(who, Who::Thread(_))
@@ -345,12 +353,12 @@ impl Lock {
                     Life::Alive => return Ok(Found::Held),
                     Life::Forked => return Err(self.forked(owner)),
                     Life::Exited => {
-                        self.owner_died(state, owner, batch);
+                        self.owner_is_gone(state, owner, batch);
                         continue;
                     }
                 }
             }
-            match &state.health {
+            match state.health {
                 Health::Well => {
                     if self.take_free(task) {
                         slot.took_lock();
@@ -363,7 +371,7 @@ impl Lock {
                     slot.took_lock();
                     return Ok(Found::Taken(error::OWNER_DIED));
                 }
-                Health::Broken(why) => return Err(Error::new(error::BROKEN, &**why)),
+                Health::Broken => return Err(self.broken(state)),
                 Health::NotRecoverable => return Err(self.not_recoverable()),
             }
         }
@@ -409,8 +417,9 @@ impl Lock {
                 if first.is_thread() && !self.is(STRICT_FIFO) {
                     let first = state.lines.get_mut(key).expect("in line");
                     first.want.roused = true;
-                    if let Who::Thread(parker) = first.who {
-                        parker.rouse();
+                    if let Who::Thread(parker) = first.who
+                        && parker.rouse()
+                    {
                         batch.wake(parker);
                     }
                     return;
@@ -436,7 +445,7 @@ impl Lock {
                 }
                 let owner = owner_of(self.word.load(Ordering::Acquire));
                 if task::life(owner) == Life::Exited {
-                    self.owner_died(state, owner, batch);
+                    self.owner_is_gone(state, owner, batch);
                 }
                 return;
             }
@@ -458,6 +467,10 @@ impl Lock {
         };
         task::slot_of(waiter.task).inspect(|slot| slot.given_lock());
         state.handed_over += 1;
+        state.handed_to = match waiter.who {
+            Who::Op(op) => Some(op),
+            Who::Thread(_) => None,
+        };
         self.depth.store(waiter.want.depth, Ordering::Relaxed);
         Self::answer_holder(state, waiter, status, batch);
     }
@@ -529,6 +542,7 @@ impl Lock {
 
     /// The owner's last release, with the lock on its state held; the task's slot has been told.
     pub(super) fn let_go(&self, state: &mut State, batch: &mut Batch) {
+        state.handed_to = None;
         self.depth.store(0, Ordering::Relaxed);
         if let Health::OwnerDied = state.health {
             state.health = Health::NotRecoverable;
@@ -574,7 +588,24 @@ impl Lock {
         was_due
     }
 
-    /// The word names a task that has exited.
+    /// The word names a task that has exited: it held the lock; or it was granted it and has not come to know, and then the grant goes
+    /// to the next, and nothing breaks.
+    fn owner_is_gone(&self, state: &mut State, owner: TaskId, batch: &mut Batch) {
+        match state.handed_to {
+            Some(op) if operation::is_unclaimed(op) => self.pass_on_under(state, batch),
+            _ => self.owner_died(state, owner, batch),
+        }
+    }
+
+    /// What an owner has that does not know of it goes to the next.
+    fn pass_on_under(&self, state: &mut State, batch: &mut Batch) {
+        match state.health {
+            // It has seen nothing of what the lock protects; the next is told the same.
+            Health::OwnerDied => self.hand_on(state, batch),
+            _ => self.let_go(state, batch),
+        }
+    }
+
     fn owner_died(&self, state: &mut State, owner: TaskId, batch: &mut Batch) {
         state.breaks += 1;
         let what = self.label.as_str();
@@ -588,13 +619,16 @@ impl Lock {
             Named(owner)
         )
         .into();
-        state.health = Health::Broken(Arc::clone(&why));
+        state.health = Health::Broken;
+        state.why_broken = Some(Arc::clone(&why));
         self.word.store(SICK, Ordering::Release);
         self.refuse_everyone(state, error::BROKEN, why, batch);
     }
 
     /// The owner has died, or has seen nothing of what the lock protects: the next one is told.
     fn hand_on(&self, state: &mut State, batch: &mut Batch) {
+        self.depth.store(0, Ordering::Relaxed);
+        state.handed_to = None;
         match state.lines.first(FOR_LOCK) {
             None => self.word.store(SICK, Ordering::Release),
             Some(key) => {
@@ -628,10 +662,10 @@ impl Lock {
         if owner != TaskId::NONE && task::life(owner) == Life::Exited {
             self.owner_died(&mut state, owner, &mut batch);
         }
-        let result = match &state.health {
+        let result = match state.health {
             _ if state.closed => Err(self.closed()),
             Health::NotRecoverable => Err(self.not_recoverable()),
-            Health::Broken(_) => Ok(held_by(task)),
+            Health::Broken => Ok(held_by(task)),
             // Its owner is in the parent process, and with it what the lock protects.
             Health::OwnerDied if forked => Ok(held_by(task) | SICK),
             _ if forked => Ok(held_by(task)),
@@ -719,7 +753,7 @@ impl Lock {
                 format!("is held by {}", Named(owner))
             }
             () if waiting > 0 => format!("has {waiting} waiting"),
-            () if state.conditions.names().next().is_some() => {
+            () if state.conditions.count() > 0 => {
                 let names: Vec<&str> = state.conditions.names().collect();
                 format!("is used by {}", names.join(", "))
             }
@@ -755,7 +789,7 @@ impl Lock {
             counts: state.lines.counts,
             handed_over: state.handed_over,
             breaks: state.breaks,
-            broken: matches!(state.health, Health::Broken(_) | Health::NotRecoverable),
+            broken: matches!(state.health, Health::Broken | Health::NotRecoverable),
             closed: state.closed,
         }
     }
@@ -814,6 +848,14 @@ impl Lock {
             "{} was not had within the timeout: {owner}",
             self.label.as_str()
         )
+    }
+
+    fn broken(&self, state: &State) -> Error {
+        let why = match &state.why_broken {
+            Some(why) => why.to_string(),
+            None => format!("{} was broken when the process forked", self.label.as_str()),
+        };
+        Error::new(error::BROKEN, why)
     }
 
     fn closed(&self) -> Error {
@@ -893,18 +935,13 @@ impl Object for Lock {
         (in_line && owner != TaskId::NONE).then_some(owner)
     }
 
-    fn pass_on(&self, task: TaskId, answer: Answer, batch: &mut Batch) {
+    fn pass_on(&self, task: TaskId, _: Answer, batch: &mut Batch) {
         let mut state = self.state.lock();
         if owner_of(self.word.load(Ordering::Relaxed)) != task {
             return;
         }
         task::slot_of(task).inspect(|slot| slot.robbed_of_lock());
-        if answer.status == error::OWNER_DIED
-            && let Health::OwnerDied = state.health
-        {
-            return self.hand_on(&mut state, batch);
-        }
-        self.let_go(&mut state, batch);
+        self.pass_on_under(&mut state, batch);
     }
 
     fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
@@ -962,7 +999,7 @@ impl Object for Lock {
         if owner != TaskId::NONE {
             picture.holders.push(Holding::Task(owner));
         }
-        picture.broken = matches!(state.health, Health::Broken(_) | Health::NotRecoverable);
+        picture.broken = matches!(state.health, Health::Broken | Health::NotRecoverable);
         picture
     }
 }

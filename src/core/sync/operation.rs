@@ -210,6 +210,19 @@ fn waiting(op: OpId) -> Option<(Arc<dyn Object>, Key)> {
     })?
 }
 
+/// Whether it was granted something that its callback has not been told of.
+pub fn is_unclaimed(op: OpId) -> bool {
+    with(op, |state| matches!(&state.phase, Phase::Ready(..))).unwrap_or(false)
+}
+
+pub fn is_own_grant(op: OpId) -> bool {
+    with(op, |state| {
+        let own = matches!(state.completion, Some(Completion::Own(..)));
+        own && matches!(&state.phase, Phase::Ready(_, answer) if answer.status >= 0)
+    })
+    .unwrap_or(false)
+}
+
 pub fn is_waiting(op: OpId) -> bool {
     waiting(op).is_some()
 }

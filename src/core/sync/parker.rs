@@ -17,9 +17,13 @@ const WAITING: u32 = 0;
 /// Look again: what is waited for may be had.
 const ROUSED: u32 = 1;
 const DONE: u32 = 2;
+/// As WAITING, and the thread is in the kernel, or on its way there: it needs a wake.
+const ASLEEP: u32 = 3;
 
 pub struct Parker {
     word: AtomicU32,
+    /// 1 if the wait may sleep: its deadline is still to come. Of the parker's own thread.
+    sleeps: AtomicU32,
     answer: UnsafeCell<Option<Answer>>,
 }
 
@@ -51,20 +55,26 @@ thread_local! {
 
 impl Parker {
     /// A parker for one wait of the calling thread, to be given back with [`done`](Self::done).
-    pub fn prepare() -> &'static Parker {
+    pub fn prepare(sleeps: bool) -> &'static Parker {
         let parker = MINE.with(Cell::take).unwrap_or_else(|| {
             super::current::watch_end();
             let spare = POOL.lock().0.pop();
             spare.unwrap_or_else(|| {
                 Box::leak(Box::new(Parker {
                     word: AtomicU32::new(WAITING),
+                    sleeps: AtomicU32::new(0),
                     answer: UnsafeCell::new(None),
                 }))
             })
         });
         // Relaxed: the object's lock, under which the waiter is queued, publishes it.
         parker.word.store(WAITING, Ordering::Relaxed);
+        parker.sleeps.store(u32::from(sleeps), Ordering::Relaxed);
         parker
+    }
+
+    pub fn is_to_sleep(&self) -> bool {
+        self.sleeps.load(Ordering::Relaxed) != 0
     }
 
     /// The wait is over.
@@ -81,19 +91,19 @@ impl Parker {
         }
     }
 
-    /// By the thread that took the waiter off its queue. The wake follows, with no lock held.
-    pub fn answer(&self, answer: Answer) {
+    /// By the thread that took the waiter off its queue. If this says true, a wake is to follow, with no lock held.
+    pub fn answer(&self, answer: Answer) -> bool {
         self.answer.with_mut(|a| {
             // SAFETY: the invariant: one writer, before DONE.
             unsafe { *a = Some(answer) }
         });
         // Release pairs with the Acquire in `sleep`.
-        self.word.store(DONE, Ordering::Release);
+        self.word.swap(DONE, Ordering::Release) == ASLEEP
     }
 
-    /// Under the lock of the object: has the thread look again.
-    pub fn rouse(&self) {
-        self.word.store(ROUSED, Ordering::Release);
+    /// Under the lock of the object: has the thread look again. If this says true, a wake is to follow.
+    pub fn rouse(&self) -> bool {
+        self.word.swap(ROUSED, Ordering::Release) == ASLEEP
     }
 
     /// The parked thread, under the lock of the object, after it was roused in vain.
@@ -107,21 +117,35 @@ impl Parker {
 
     pub fn sleep(&self, deadline: Deadline) -> Up {
         loop {
-            // Acquire pairs with the Release in `answer`.
-            match self.word.load(Ordering::Acquire) {
+            match self.up(ASLEEP) {
+                Up::TimedOut => {}
+                up => return up,
+            }
+            if deadline.has_passed() || !futex::wait(&self.word, ASLEEP, deadline) {
+                // An answer that came with the deadline goes before it; after this nobody needs to wake the thread.
+                return self.up(WAITING);
+            }
+        }
+    }
+
+    /// What there is to tell the thread; TimedOut if there is nothing, and then it is noted how the thread waits.
+    fn up(&self, how: u32) -> Up {
+        // Acquire pairs with the Release in `answer` and `rouse`.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            word = match word {
                 DONE => return Up::Done,
                 ROUSED => return Up::Roused,
-                _ if deadline.has_passed() => return Up::TimedOut,
-                _ => {}
-            }
-            if !futex::wait(&self.word, WAITING, deadline) {
-                // An answer that came with the deadline goes before it.
-                return match self.word.load(Ordering::Acquire) {
-                    DONE => Up::Done,
-                    ROUSED => Up::Roused,
-                    _ => Up::TimedOut,
-                };
-            }
+                _ => match self.word.compare_exchange(
+                    word,
+                    how,
+                    Ordering::Relaxed,
+                    Ordering::Acquire,
+                ) {
+                    Ok(_) => return Up::TimedOut,
+                    Err(now) => now,
+                },
+            };
         }
     }
 

@@ -21,7 +21,6 @@ use std::sync::{Arc, OnceLock};
 /// A lot's state; its line has the lot's number.
 #[derive(Default)]
 struct Lot {
-    used: bool,
     /// Tells it from other lots that have had its number.
     birth: u64,
     label: Arc<str>,
@@ -36,12 +35,17 @@ struct Lot {
 struct Lots {
     lines: Lines<()>,
     lots: Vec<Lot>,
+    free: Vec<u32>,
+    /// How many numbers were ever given out: a number, which is whole in a fork child.
+    given: u32,
 }
 
 impl ForkReset for Lots {
     fn reset_in_child(&mut self) {
         self.lines.forget_all();
+        // Whoever has a number keeps it, and nobody else gets it.
         std::mem::forget(std::mem::take(&mut self.lots));
+        std::mem::forget(std::mem::take(&mut self.free));
     }
     fn keep_in_child(&mut self) {
         self.lines.forget_all();
@@ -55,6 +59,8 @@ impl ForkReset for Lots {
 static_lock!(static LOTS: Lots = Lots {
     lines: Lines::new(),
     lots: Vec::new(),
+    free: Vec::new(),
+    given: 0,
 });
 
 impl Lots {
@@ -110,13 +116,11 @@ impl ParkingLot {
     pub fn new(name: Option<&str>) -> Arc<ParkingLot> {
         let label = Label::new("parking lot", name);
         let mut lots = LOTS.lock();
-        let line = lots
-            .lots
-            .iter()
-            .position(|lot| !lot.used)
-            .unwrap_or(lots.lots.len()) as u32;
+        let line = lots.free.pop().unwrap_or_else(|| {
+            lots.given += 1;
+            lots.given - 1
+        });
         *lots.lot(line) = Lot {
-            used: true,
             birth: label.number,
             label: label.as_str().into(),
             ..Lot::default()
@@ -174,7 +178,7 @@ impl ParkingLot {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(lots);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         }
         Ok(Begun::InLine(key))
     }
@@ -295,6 +299,7 @@ impl ParkingLot {
             return Err(Error::new(error::BUSY, why));
         }
         let lot = std::mem::take(lots.lot(self.line));
+        lots.free.push(self.line);
         for (task, _) in &lot.breakers {
             // A number that has gone to another task has nothing here.
             if let Ok(slot) = task::check(*task) {
@@ -351,7 +356,10 @@ impl Object for ParkingLot {
             Why::TimedOut => counts.timeouts += 1,
             _ => counts.cancelled += 1,
         }
-        let label = Arc::clone(&lots.lot(line).label);
+        let mut label = Arc::clone(&lots.lot(line).label);
+        if label.is_empty() {
+            label = self.label.as_str().into();
+        }
         if let Some(waiter) = lots.lines.remove(key) {
             let lacking = || format!("nobody unparked this from {label} within the timeout");
             lots.lines.refuse(waiter, why, &label, lacking, batch);

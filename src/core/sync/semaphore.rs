@@ -14,6 +14,7 @@ use super::wait::{
 };
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
+use crate::sys::cpu;
 use crate::sys::lock::{ForkLock, ForkReset};
 use crate::sys::sync::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,7 @@ const QUEUED: u64 = 1;
 const CLOSED: u64 = 2;
 const ONE: u64 = 4;
 const LINE: u32 = 0;
+const SPINS: u32 = 10;
 
 pub(crate) const MOST: u64 = u64::MAX / ONE;
 
@@ -116,6 +118,15 @@ impl Semaphore {
         if self.take(n)? {
             return Ok(());
         }
+        if self.word.load(Ordering::Relaxed) & QUEUED != 0 {
+            // In a fork child nobody may be in line in spite of the flag.
+            let mut batch = Batch::new();
+            self.serve(&mut self.state.lock(), &mut batch);
+            batch.finish();
+            if self.take(n)? {
+                return Ok(());
+            }
+        }
         Err(Error::new(error::WOULD_BLOCK, self.not_free(n)))
     }
 
@@ -135,6 +146,18 @@ impl Semaphore {
         task::check(task)?;
         if self.take(n)? {
             return Ok(());
+        }
+        // As long as nobody is in line, permits may come back in a moment.
+        for round in 0..SPINS {
+            if timeout_ns == 0 || !cpu::pause(round) {
+                break;
+            }
+            if self.take(n)? {
+                return Ok(());
+            }
+            if self.word.load(Ordering::Relaxed) & QUEUED != 0 {
+                break;
+            }
         }
         let deadline = Deadline::after(timeout_ns);
         let object: Arc<dyn Object> = Arc::clone(self) as _;
@@ -190,7 +213,7 @@ impl Semaphore {
         let interrupted = wait::register(slot, object, key, who, !timed);
         drop(state);
         if interrupted {
-            self.withdraw(key, &Why::Interrupted, batch);
+            wait::interrupted(object, task, key, batch);
         }
         Ok(Begun::InLine(key))
     }

@@ -413,8 +413,7 @@ impl Slot {
     }
 
     /// Notes what the task waits for; true if it was interrupted before, and the wait blocks.
-    pub fn begin_wait(&self, waiting: Waiting) -> bool {
-        let blocks = waiting.op.is_none();
+    pub fn begin_wait(&self, waiting: Waiting, blocks: bool) -> bool {
         let mut lazy = self.info.lock();
         let info = lazy.get();
         info.waiting.push(waiting);
@@ -478,17 +477,21 @@ impl Slot {
     }
 
     /// The blocking wait to interrupt; if there is none, the next one is going to be.
-    pub fn interrupt(&self) -> Option<Waiting> {
+    pub fn interrupt(&self, task: TaskId) -> Option<Waiting> {
         let mut lazy = self.info.lock();
         let info = lazy.get();
         let blocked = info.waiting.iter().find(|w| w.op.is_none()).cloned();
+        // The slot may have come to another task meanwhile.
+        if info.latest != task {
+            return None;
+        }
         info.interrupted = blocked.is_none();
         blocked
     }
 
     /// The wait that was to be interrupted was over already: the next one is.
-    pub fn keep_interrupt(&self) {
-        self.with_info(|info| info.interrupted = true);
+    pub fn keep_interrupt(&self, task: TaskId) {
+        self.with_info(|info| info.interrupted |= info.latest == task);
     }
 
     /// The thread has made the task its own.

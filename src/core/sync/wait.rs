@@ -65,6 +65,8 @@ pub enum Granted {
     /// The object knows: a lock.
     #[default]
     Plain,
+    /// From a channel, by its number.
+    Item(u64),
     Permits(u64),
     Token(super::limiter::Borrower),
     /// Let go from a lot: its line, and which lot that was.
@@ -441,8 +443,9 @@ impl<W> Lines<W> {
         let left = match waiter.who {
             Who::Thread(parker) => {
                 let left = slot.and_then(|slot| slot.end_wait(waiter.wait, None));
-                parker.answer(answer);
-                batch.wake(parker);
+                if parker.answer(answer) {
+                    batch.wake(parker);
+                }
                 left
             }
             Who::Op(op) => {
@@ -517,6 +520,15 @@ impl Batch {
         Some(self.ready.remove(at))
     }
 
+    /// What the library itself waits for goes first, and behind no callback of the host.
+    pub fn settle_own(&mut self) {
+        self.ready.retain(|&op| !super::completions::settle_own(op));
+    }
+
+    pub fn has_callbacks(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Wakes, and has the callbacks called on a worker.
     pub fn finish_elsewhere(self) {
         super::completions::run_elsewhere(self.wake_all());
@@ -554,6 +566,7 @@ impl Batch {
             deadlock::refuse_ring(task, &wait.object, wait.key, false, &mut batch);
             ready.extend(batch.wake_all());
         }
+        ready.retain(|&op| !super::completions::settle_own(op));
         ready
     }
 }
@@ -565,21 +578,31 @@ pub enum Begun {
 }
 
 /// Under the object's lock: notes in the slot of the waiter's task what it waits for. True if a blocking wait is to end at once,
-/// since its task was interrupted.
+/// since its task was interrupted: [`interrupted`] is to follow, with no lock held.
 pub fn register(slot: &Slot, object: &Arc<dyn Object>, key: Key, who: Who, edge: bool) -> bool {
-    let op = match who {
-        Who::Thread(_) => None,
+    let (op, blocks) = match who {
+        Who::Thread(parker) => (None, parker.is_to_sleep()),
         Who::Op(op) => {
             operation::wait_for(op, Arc::clone(object), key);
-            Some(op)
+            (Some(op), false)
         }
     };
-    slot.begin_wait(Waiting {
+    let waiting = Waiting {
         object: Arc::clone(object),
         key,
         op,
         edge,
-    })
+    };
+    slot.begin_wait(waiting, blocks)
+}
+
+/// Ends the wait of a task that was interrupted before; if it has been granted meanwhile, the next one is.
+pub fn interrupted(object: &Arc<dyn Object>, task: TaskId, key: Key, batch: &mut Batch) {
+    if !object.withdraw(key, &Why::Interrupted, batch)
+        && let Some(slot) = task::slot_of(task)
+    {
+        slot.keep_interrupt(task);
+    }
 }
 
 /// Under the lock that both objects share: a waiter of one has become one of the other.
@@ -600,7 +623,7 @@ pub fn block(
     deadline: Deadline,
     begin: impl FnOnce(Who, &mut Batch) -> Result<Begun>,
 ) -> Result<Answer> {
-    let parker = Parker::prepare();
+    let parker = Parker::prepare(!deadline.has_passed());
     let mut batch = Batch::new();
     let begun = begin(Who::Thread(parker), &mut batch);
     batch.finish();
@@ -628,7 +651,8 @@ pub fn block(
             }
         }
         // The owner may be another one than when the wait began, and a condition's waiter may have come to wait for its lock.
-        if task::slot_of(task).is_some_and(Slot::is_waiting) {
+        let wait = task::slot_of(task).and_then(Slot::sole_wait);
+        if wait.is_some_and(|wait| wait.key == key && wait.edge) {
             deadlock::refuse_ring(task, object, key, true, &mut batch);
         }
         // Before the next sleep: others wait for what is in it.
