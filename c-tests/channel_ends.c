@@ -145,6 +145,56 @@ static void an_untaken_item_goes_back(void) {
   }
 }
 
+/* Several at once: they go back in the order in which they came. */
+#define UNTAKEN 4
+
+static struct {
+  int way; /* 0: the task of all ends; 1: abandoned from the first on; 2: from the last on */
+  op_probe first, others[UNTAKEN];
+  selv_task gone;
+} several;
+
+static void several_go(op_probe *p, const selv_completed *c) {
+  uint64_t i;
+  op_probe_take(p, c);
+  for (i = 0; i < UNTAKEN + 2; i++) CHECK_OK(item_send_nowait((selv_channel *)p->object, 2 + i)); /* two more than they are */
+  if (several.way == 0) CHECK_EQ_U64(task_ends(several.gone).report.grants_passed_on, UNTAKEN);
+  for (i = 0; i < UNTAKEN && several.way; i++)
+    CHECK_OK(selv_op_abandon(several.others[several.way == 1 ? i : UNTAKEN - 1 - i].op));
+}
+
+static void several_untaken_items_keep_their_order(void) {
+  for (several.way = 0; several.way < 3; several.way++) {
+    selv_channel *ch = channel_of(0, 0);
+    uint64_t i, number = 0;
+    several.gone = task_named("gone");
+    op_probe_init(&several.first);
+    several.first.then = several_go;
+    CHECK_STATUS(op_recv(&several.first, ch, SELV_TASK_CURRENT), SELV_PENDING);
+    for (i = 0; i < UNTAKEN; i++) {
+      op_probe_init(&several.others[i]);
+      several.others[i].then = op_probe_take;
+      CHECK_STATUS(op_recv(&several.others[i], ch, several.gone), SELV_PENDING);
+    }
+    CHECK_OK(item_send_nowait(ch, 1));
+    OP_GOT(&several.first, 1, SELV_OK);
+    for (i = 0; i < UNTAKEN; i++) {
+      if (several.way == 0)
+        OP_GOT(&several.others[i], 1, SELV_E_CANCELLED);
+      else
+        CHECK_EQ_U64(check_tally_get(&several.others[i].called), 0);
+    }
+    CHECK_EQ_U64(channel_stats(ch).queued, UNTAKEN + 2);
+    for (i = 0; i < UNTAKEN + 2; i++) {
+      CHECK_OK(item_recv_nowait(ch, &number));
+      CHECK_EQ_U64(number, 2 + i);
+    }
+    CHECK_EQ_U64(channel_stats(ch).sent, channel_stats(ch).received);
+    if (several.way) CHECK_OK(selv_task_exit(several.gone, NULL));
+    CHECK_OK(selv_channel_free(ch));
+  }
+}
+
 int main(void) {
   printf("a receiver\n");
   waits_end_all(&receiver);
@@ -152,5 +202,6 @@ int main(void) {
   waits_end_all(&sender);
   CHECK_RUN(no_item_is_left_behind);
   CHECK_RUN(an_untaken_item_goes_back);
+  CHECK_RUN(several_untaken_items_keep_their_order);
   return 0;
 }

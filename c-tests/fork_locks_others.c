@@ -15,10 +15,13 @@ static void both_got_it(struct both *b) {
 }
 
 static void a_semaphore(void) {
-  selv_semaphore *s = semaphore_of(0, 0), *with = semaphore_of(3, 3);
+  selv_semaphore *s = semaphore_of(0, 0), *with = semaphore_of(3, 3), *short_of_one = semaphore_of(2, 0);
   struct both b;
+  op_probe big;
   pid_t child;
   op_probe_init(&b.p);
+  op_probe_init(&big);
+  CHECK_STATUS(op_semaphore(&big, short_of_one, SELV_TASK_CURRENT, 3), SELV_PENDING);
   waiter_start(&b.w, waiter_semaphore, s, 0);
   UNTIL(semaphore_waiting(s) == 1);
   CHECK_STATUS(op_semaphore(&b.p, s, SELV_TASK_CURRENT, 1), SELV_PENDING);
@@ -28,6 +31,7 @@ static void a_semaphore(void) {
     CHECK_EQ_U64(semaphore_waiting(s), 0);
     CHECK_EQ_U64(semaphore_stats(with).permits, 2);
     CHECK_OK(selv_semaphore_acquire(with, SELV_TASK_CURRENT, 2, SELV_FOREVER));
+    CHECK_OK(selv_semaphore_try_acquire(short_of_one, 2)); /* whom they were kept for is not here */
     CHECK_OK(selv_semaphore_release(s, 1));
     CHECK_EQ_U64(semaphore_stats(s).permits, 1); /* given to nobody */
     CHECK_OK(selv_semaphore_try_acquire(s, 1));
@@ -42,8 +46,12 @@ static void a_semaphore(void) {
   CHECK_EQ_U64(semaphore_waiting(s), 2);
   CHECK_OK(selv_semaphore_release(s, 2));
   both_got_it(&b);
+  CHECK_STATUS(selv_semaphore_try_acquire(short_of_one, 2), SELV_E_WOULD_BLOCK);
+  CHECK_OK(selv_semaphore_release(short_of_one, 1));
+  OP_GOT(&big, 1, SELV_OK);
   CHECK_OK(selv_semaphore_free(s));
   CHECK_OK(selv_semaphore_free(with));
+  CHECK_OK(selv_semaphore_free(short_of_one));
 }
 
 static void borrow(stayer *s) { CHECK_OK(selv_limiter_acquire((selv_limiter *)s->object, SELV_TASK_CURRENT, SELV_FOREVER)); }

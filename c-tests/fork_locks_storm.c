@@ -133,6 +133,58 @@ static void shared_lock(selv_lock *l) {
   round_of_lock(l);
 }
 
+/* What the child makes is not mistaken for anything that the parent had made, whatever was being done to that at the fork. */
+static void old_and_new_are_apart(void) {
+  selv_parking_lot *fresh = lot_named("fresh");
+  selv_condition *fresh_condition = condition_on(locks[0], "fresh");
+  uint64_t count = 99;
+  op_probe in_old, in_new, on_old, on_new;
+  op_probe_init(&in_old);
+  op_probe_init(&in_new);
+  op_probe_init(&on_old);
+  op_probe_init(&on_new);
+  CHECK_STATUS(op_park(&in_old, lots[0], SELV_TASK_CURRENT), SELV_PENDING);
+  CHECK_OK(selv_parking_lot_unpark(fresh, 10, &count));
+  CHECK_EQ_U64(count, 0);
+  CHECK_STATUS(op_park(&in_new, fresh, SELV_TASK_CURRENT), SELV_PENDING);
+  CHECK_OK(selv_parking_lot_unpark(lots[1], 10, &count));
+  CHECK_EQ_U64(count, 0);
+  CHECK_OK(selv_parking_lot_unpark(lots[0], 10, &count));
+  CHECK_EQ_U64(count, 1);
+  OP_GOT(&in_old, 1, SELV_OK);
+  CHECK_EQ_U64(check_tally_get(&in_new.called), 0);
+  CHECK_OK(selv_parking_lot_break(lots[0], SELV_TASK_CURRENT));
+  CHECK_EQ_U64(parking_lot_stats(fresh).broken, 0);
+  CHECK_OK(selv_parking_lot_unpark(fresh, 10, &count));
+  CHECK_EQ_U64(count, 1);
+  OP_GOT(&in_new, 1, SELV_OK);
+  CHECK_OK(selv_parking_lot_free(fresh));
+  CHECK_EQ_U64(parking_lot_stats(lots[0]).broken, 1);
+
+  {
+    selv_task old_task = task_named("old"), new_task = task_named("new");
+    selv_completion to_old = op_probe_completion(&on_old), to_new = op_probe_completion(&on_new);
+    CHECK_OK(selv_lock_acquire(locks[0], old_task, SELV_FOREVER));
+    CHECK_STATUS(selv_condition_wait_async(condition, old_task, &to_old, NULL), SELV_PENDING);
+    CHECK_OK(selv_lock_acquire(locks[0], new_task, SELV_FOREVER));
+    CHECK_STATUS(selv_condition_wait_async(fresh_condition, new_task, &to_new, NULL), SELV_PENDING);
+    CHECK_EQ_U64(condition_waiting(condition), 1);
+    CHECK_EQ_U64(condition_waiting(fresh_condition), 1);
+    CHECK_OK(selv_lock_acquire(locks[0], SELV_TASK_CURRENT, SELV_FOREVER));
+    CHECK_OK(selv_condition_notify_all(fresh_condition, SELV_TASK_CURRENT));
+    CHECK_OK(selv_lock_release(locks[0], SELV_TASK_CURRENT));
+    OP_GOT(&on_new, 1, SELV_OK);
+    CHECK_EQ_U64(check_tally_get(&on_old.called), 0);
+    CHECK_OK(selv_lock_release(locks[0], new_task));
+    CHECK_OK(selv_condition_free(fresh_condition));
+    CHECK_OK(selv_lock_acquire(locks[0], SELV_TASK_CURRENT, SELV_FOREVER));
+    CHECK_OK(selv_condition_notify_all(condition, SELV_TASK_CURRENT));
+    CHECK_OK(selv_lock_release(locks[0], SELV_TASK_CURRENT));
+    OP_GOT(&on_old, 1, SELV_OK);
+    CHECK_OK(selv_lock_release(locks[0], old_task));
+  }
+}
+
 static void in_the_child(void) {
   uint64_t permits, number, i;
   for (i = 0; i < 3; i++) shared_lock(locks[i]);
@@ -157,6 +209,7 @@ static void in_the_child(void) {
   }
   round_of_channel(channels[0]);
   full_round();
+  old_and_new_are_apart();
 }
 
 int main(void) {

@@ -138,6 +138,28 @@ static void in_a_job(void) {
   probe_end(c);
 }
 
+/* Such a job has its task from the submit on, by another thread than that on which it runs and forks. */
+static void in_a_job_with_a_limiter(void) {
+  selv_cache *c = probe_cache(1, SELV_FOREVER);
+  selv_limiter *l = limiter_of(1);
+  selv_job_options job = SELV_JOB_OPTIONS_INIT;
+  selv_job *handle = NULL;
+  selv_outcome outcome;
+  int had_to_wait;
+  job.fn = forks;
+  job.limiter = l;
+  for (had_to_wait = 0; had_to_wait < 2; had_to_wait++) {
+    if (had_to_wait) CHECK_OK(selv_limiter_try_acquire(l, SELV_TASK_CURRENT));
+    CHECK_OK(selv_cache_submit(c, &job, &handle));
+    if (had_to_wait) CHECK_OK(selv_limiter_release(l, SELV_TASK_CURRENT));
+    CHECK_OK(selv_job_wait(handle, SELV_FOREVER, &outcome));
+    CHECK_OK(outcome.status);
+    selv_job_release(handle);
+  }
+  probe_end(c);
+  CHECK_OK(selv_limiter_free(l));
+}
+
 /* ---- in a callback, with another callback behind it ---- */
 
 static void forks_here(op_probe *p, const selv_completed *c) {
@@ -208,6 +230,7 @@ int main(void) {
   CHECK_RUN(tasks_of_other_threads);
   CHECK_RUN(an_entered_task);
   CHECK_RUN(in_a_job);
+  CHECK_RUN(in_a_job_with_a_limiter);
   CHECK_RUN(in_a_callback);
   CHECK_RUN(the_wait_graph);
   return 0;

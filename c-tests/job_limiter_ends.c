@@ -311,6 +311,117 @@ static void released_with_jobs_that_wait(void) {
   CHECK_OK(selv_task_exit(holder, NULL));
 }
 
+/* ... or do not, when it never does; and what the host had registered is given up either way. */
+static void released_with_jobs_that_get_none(void) {
+  selv_hook *hook;
+  hook_probe h;
+  probe never;
+  probe_init(&never);
+  hook_probe_init(&h, "h", NULL);
+  begin(0);
+  hook = hook_probe_register(cache, &h, 0);
+  selv_job_release(submit(probe_never, &never, 0));
+  selv_hook_release(hook);
+  selv_cache_release(cache);
+  CHECK_EQ_U64(check_tally_get(&h.frees), 0);
+  CHECK_OK(selv_limiter_close(limiter));
+  CHECK_WAIT(&never.freed, 1);
+  CHECK_STATUS(never.last.status, SELV_E_CLOSED);
+  CHECK_WAIT(&h.frees, 1);
+  CHECK_OK(selv_task_exit(holder, NULL));
+  CHECK_OK(selv_limiter_free(limiter));
+}
+
+/* ---- the delivery of a job that had no token ---- */
+
+static check_tally delivering = CHECK_TALLY_INIT, may_deliver = CHECK_TALLY_INIT;
+
+static void deliver_slowly(void *arg, const selv_outcome *outcome) {
+  check_tally_add(&delivering, 1);
+  CHECK_WAIT(&may_deliver, 1);
+  probe_deliver(arg, outcome);
+}
+
+static void *closes(void *unused) {
+  (void)unused;
+  CHECK_OK(selv_limiter_close(limiter));
+  return NULL;
+}
+
+/* The shutdown waits for it, on whichever thread it is. */
+static void shut_down_in_the_middle_of_a_delivery(void) {
+  selv_job_options job;
+  pthread_t thread;
+  uint32_t remaining = 99;
+  probe never;
+  probe_init(&never);
+  begin(0);
+  job = probe_job(probe_never, &never);
+  job.deliver = deliver_slowly;
+  job.limiter = limiter;
+  CHECK_OK(selv_cache_submit(cache, &job, NULL));
+  CHECK(pthread_create(&thread, NULL, closes, NULL) == 0);
+  CHECK_WAIT(&delivering, 1);
+  CHECK_STATUS(selv_cache_shutdown(cache, 0, 20 * CHECK_MS, &remaining), SELV_E_TIMEDOUT);
+  check_tally_add(&may_deliver, 1);
+  CHECK_OK(selv_cache_shutdown(cache, 0, SELV_FOREVER, &remaining));
+  CHECK_EQ_U64(check_tally_get(&never.delivered), 1); /* when it is over, it is over */
+  CHECK_STATUS(never.last.status, SELV_E_CLOSED);
+  CHECK(pthread_join(thread, NULL) == 0);
+  end();
+}
+
+static void deliver_and_die(void *arg, const selv_outcome *outcome) {
+  probe_deliver(arg, outcome);
+  pthread_exit(NULL);
+}
+
+/* A runtime ends the thread in the delivery of a timeout: the next ones come all the same. */
+static void a_thread_lost_in_the_delivery(void) {
+  selv_job_options job;
+  probe dies, never;
+  int i;
+  probe_init(&dies);
+  probe_init(&never);
+  begin(0);
+  for (i = 1; i <= 3; i++) {
+    job = probe_job(probe_never, &dies);
+    job.deliver = deliver_and_die;
+    job.limiter = limiter;
+    job.limiter_timeout_ns = CHECK_MS;
+    CHECK_OK(selv_cache_submit(cache, &job, NULL));
+    CHECK_WAIT(&dies.delivered, i);
+    CHECK_STATUS(dies.last.status, SELV_E_TIMEDOUT);
+    selv_job_release(submit(probe_never, &never, CHECK_MS));
+    CHECK_WAIT(&never.freed, i);
+    CHECK_STATUS(never.last.status, SELV_E_TIMEDOUT);
+  }
+  CHECK_WAIT(&dies.freed, 3);
+  end();
+}
+
+/* And a slow one keeps no other waiting. */
+static void a_slow_delivery_delays_nobody(void) {
+  selv_job_options job;
+  probe slow, never;
+  probe_init(&slow);
+  probe_init(&never);
+  check_tally_init(&delivering);
+  check_tally_init(&may_deliver);
+  begin(0);
+  job = probe_job(probe_never, &slow);
+  job.deliver = deliver_slowly;
+  job.limiter = limiter;
+  job.limiter_timeout_ns = CHECK_MS;
+  CHECK_OK(selv_cache_submit(cache, &job, NULL));
+  CHECK_WAIT(&delivering, 1);
+  selv_job_release(submit(probe_never, &never, CHECK_MS));
+  CHECK_WAIT(&never.freed, 1);
+  check_tally_add(&may_deliver, 1);
+  CHECK_WAIT(&slow.freed, 1);
+  end();
+}
+
 int main(void) {
   CHECK_RUN(cancelled);
   CHECK_RUN(cancelled_with_its_token);
@@ -323,5 +434,9 @@ int main(void) {
   CHECK_RUN(shut_down_and_finished);
   CHECK_RUN(shut_down_twice);
   CHECK_RUN(released_with_jobs_that_wait);
+  CHECK_RUN(released_with_jobs_that_get_none);
+  CHECK_RUN(shut_down_in_the_middle_of_a_delivery);
+  CHECK_RUN(a_thread_lost_in_the_delivery);
+  CHECK_RUN(a_slow_delivery_delays_nobody);
   return 0;
 }

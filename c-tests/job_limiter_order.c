@@ -150,9 +150,48 @@ static void the_token_is_there_for_the_next(void) {
   CHECK_OK(selv_limiter_free(limiter));
 }
 
+/* ---- a callback that gives the token to a job and then waits for that job ---- */
+
+static selv_job *awaited;
+
+static void give_and_wait(op_probe *p, const selv_completed *c) {
+  selv_outcome outcome;
+  CHECK_OK(c->status);
+  CHECK_OK(selv_limiter_release(limiter, p->task));
+  CHECK_OK(selv_job_wait(awaited, check_patience_s() * UINT64_C(1000000000), &outcome));
+  CHECK_OK(outcome.status);
+}
+
+static void a_callback_waits_for_the_job_that_it_lets_go(void) {
+  selv_semaphore *s = semaphore_of(0, 0);
+  selv_task t = task_named("holder");
+  selv_job_options job;
+  op_probe op;
+  probe p;
+  probe_init(&p);
+  op_probe_init(&op);
+  op.then = give_and_wait;
+  cache = probe_cache(0, SELV_FOREVER);
+  limiter = limiter_of(1);
+  CHECK_OK(selv_limiter_try_acquire(limiter, t));
+  job = probe_job(probe_run, &p);
+  job.limiter = limiter;
+  CHECK_OK(selv_cache_submit(cache, &job, &awaited));
+  CHECK_STATUS(op_semaphore(&op, s, t, 1), SELV_PENDING);
+  CHECK_OK(selv_semaphore_release(s, 1));
+  OP_GOT(&op, 1, SELV_OK);
+  CHECK_EQ_U64(check_tally_get(&p.ran), 1);
+  selv_job_release(awaited);
+  CHECK_OK(selv_semaphore_free(s));
+  CHECK_OK(selv_task_exit(t, NULL));
+  probe_end(cache);
+  CHECK_OK(selv_limiter_free(limiter));
+}
+
 int main(void) {
   CHECK_RUN(with_nobody_waiting);
   CHECK_RUN(with_waiters_for_both);
   CHECK_RUN(the_token_is_there_for_the_next);
+  CHECK_RUN(a_callback_waits_for_the_job_that_it_lets_go);
   return 0;
 }

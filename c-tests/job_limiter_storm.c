@@ -108,8 +108,71 @@ static void storm_on(uint32_t max_workers) {
 static void on_an_unbounded_cache(void) { storm_on(0); }
 static void on_a_bounded_cache(void) { storm_on(2); }
 
+/* ---- cancelled by another thread as soon as the handle is there, while the submit has not returned ---- */
+
+static selv_job *volatile handle_of_now;
+static uint64_t round_of_now, cancelled_early;
+
+static void *cancels(void *arg) {
+  uint64_t round, rounds = *(uint64_t *)arg;
+  for (round = 1; round <= rounds; round++) {
+    selv_job *handle;
+    selv_status status;
+    UNTIL(__atomic_load_n(&round_of_now, __ATOMIC_ACQUIRE) == 2 * round - 1);
+    while ((handle = handle_of_now) == NULL) {
+    }
+    status = selv_job_cancel(handle);
+    CHECK_EITHER(status, SELV_OK, SELV_E_TOO_LATE);
+    cancelled_early += status == SELV_OK;
+    __atomic_store_n(&round_of_now, 2 * round, __ATOMIC_RELEASE);
+  }
+  return NULL;
+}
+
+static void cancelled_while_it_is_submitted(void) {
+  uint64_t rounds = check_scaled(3000), round;
+  selv_task holder = task_named("holder");
+  pthread_t thread;
+  if (CHECK_FOREIGN_THREADS) {
+    printf("not under the thread sanitizer: the two threads meet in the handle itself\n");
+    return;
+  }
+  cache = probe_cache(0, SELV_FOREVER);
+  limiter = limiter_of(1);
+  CHECK(pthread_create(&thread, NULL, cancels, &rounds) == 0);
+  for (round = 1; round <= rounds; round++) {
+    selv_job_options job = SELV_JOB_OPTIONS_INIT;
+    struct stormed s;
+    memset(&s, 0, sizeof s);
+    job.fn = fn;
+    job.deliver = deliver;
+    job.arg = &s;
+    job.arg_free = job_freed;
+    job.limiter = limiter;
+    if (round % 2) CHECK_OK(selv_limiter_try_acquire(limiter, holder)); /* it would have to wait */
+    handle_of_now = NULL;
+    __atomic_store_n(&round_of_now, 2 * round - 1, __ATOMIC_RELEASE);
+    CHECK_OK(selv_cache_submit(cache, &job, (selv_job **)&handle_of_now));
+    UNTIL(__atomic_load_n(&round_of_now, __ATOMIC_ACQUIRE) == 2 * round);
+    if (round % 2) CHECK_OK(selv_limiter_release(limiter, holder));
+    UNTIL(__atomic_load_n(&s.frees, __ATOMIC_SEQ_CST) == 1);
+    CHECK_EQ_U64(__atomic_load_n(&s.delivers, __ATOMIC_SEQ_CST), 1);
+    CHECK_EQ_U64(__atomic_load_n(&s.runs, __ATOMIC_SEQ_CST), s.status == SELV_OK ? 1 : 0);
+    CHECK_EITHER(s.status, SELV_OK, SELV_E_CANCELLED);
+    UNTIL(limiter_stats(limiter).borrowed == 0);
+    CHECK_EQ_U64(limiter_waiting(limiter), 0);
+    selv_job_release(handle_of_now);
+  }
+  CHECK(pthread_join(thread, NULL) == 0);
+  printf("%llu of %llu cancelled\n", (unsigned long long)cancelled_early, (unsigned long long)rounds);
+  CHECK_OK(selv_task_exit(holder, NULL));
+  probe_end(cache);
+  CHECK_OK(selv_limiter_free(limiter));
+}
+
 int main(void) {
   CHECK_RUN(on_an_unbounded_cache);
   CHECK_RUN(on_a_bounded_cache);
+  CHECK_RUN(cancelled_while_it_is_submitted);
   return 0;
 }

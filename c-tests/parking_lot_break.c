@@ -181,6 +181,50 @@ static void a_job_that_returns(void) {
   probe_end(c);
 }
 
+/* ---- a supervisor makes a task a breaker at the moment at which it ends: it is one, or it is too late, and said so ---- */
+
+struct race {
+  selv_task task;
+  pthread_barrier_t start;
+  uint64_t rounds;
+};
+
+static void *ends_it(void *arg) {
+  struct race *r = (struct race *)arg;
+  uint64_t i;
+  for (i = 0; i < r->rounds; i++) {
+    pthread_barrier_wait(&r->start);
+    CHECK_OK(selv_task_exit(r->task, NULL));
+    pthread_barrier_wait(&r->start);
+  }
+  return NULL;
+}
+
+static void at_the_moment_of_its_end(void) {
+  struct race r;
+  pthread_t thread;
+  uint64_t i, in_time = 0;
+  r.rounds = check_scaled(5000);
+  CHECK(pthread_barrier_init(&r.start, NULL, 2) == 0);
+  CHECK(pthread_create(&thread, NULL, ends_it, &r) == 0);
+  for (i = 0; i < r.rounds; i++) {
+    selv_parking_lot *lot = lot_named("P");
+    selv_status status;
+    r.task = task_named("supervised");
+    pthread_barrier_wait(&r.start);
+    status = selv_parking_lot_add_breaker(lot, r.task);
+    pthread_barrier_wait(&r.start);
+    CHECK_EITHER(status, SELV_OK, SELV_E_STALE);
+    CHECK_EQ_U64(parking_lot_stats(lot).broken, status == SELV_OK);
+    CHECK_EQ_U64(parking_lot_stats(lot).breakers, 0);
+    in_time += status == SELV_OK;
+    CHECK_OK(selv_parking_lot_free(lot));
+  }
+  CHECK(pthread_join(thread, NULL) == 0);
+  pthread_barrier_destroy(&r.start);
+  printf("%llu of %llu in time\n", (unsigned long long)in_time, (unsigned long long)r.rounds);
+}
+
 int main(void) {
   CHECK_RUN(by_hand);
   CHECK_RUN(by_the_end_of_a_breaker);
@@ -189,5 +233,6 @@ int main(void) {
   CHECK_RUN(the_lot_goes_first);
   CHECK_RUN(a_thread_that_ends);
   CHECK_RUN(a_job_that_returns);
+  CHECK_RUN(at_the_moment_of_its_end);
   return 0;
 }

@@ -262,7 +262,9 @@ static void waits_end_by_interrupt(const waitable *k) {
   k->give(object);
   OP_GOT(&p, 1, SELV_OK);
   waits_end_settle(k, object, other);
-  CHECK_OK(selv_task_interrupt(t)); /* before the wait: it ends as soon as it begins */
+  CHECK_OK(selv_task_interrupt(t)); /* before the wait: it ends as soon as it begins, if it has to wait at all */
+  waiter_start_timed(&w, k->wait, object, t, 0);
+  WAITER_ENDED(&w, SELV_E_TIMEDOUT);
   waiter_start(&w, k->wait, object, t);
   WAITER_ENDED(&w, SELV_E_CANCELLED);
   waiter_start(&w, k->wait, object, t); /* and only that one */
@@ -378,6 +380,47 @@ static void waits_end_by_close(const waitable *k) {
   for (i = 0; i < 3; i++) CHECK_EQ_U64(task_ends(tasks[i]).items, 0);
 }
 
+/* The callback may free what its operation waited for, while the call that completed it has not returned. */
+static void free_it_here(op_probe *p, const selv_completed *c) {
+  if (between.kind->then) between.kind->then(p, c);
+  waits_end_settle(between.kind, p->object, p->task);
+  CHECK_OK(between.kind->free(p->object));
+}
+
+static void free_it_cancelled(op_probe *p, const selv_completed *c) {
+  if (between.kind->then) between.kind->then(p, c);
+  CHECK_OK(between.kind->free(p->object));
+}
+
+static void a_callback_frees_its_object(const waitable *k) {
+  selv_task t = task_named("last user");
+  void *object = k->make();
+  op_probe p;
+  between.kind = k;
+  waits_end_submit(k, &p, object, t);
+  p.then = free_it_here;
+  k->give(object);
+  OP_GOT(&p, 1, SELV_OK);
+
+  object = k->make();
+  waits_end_submit(k, &p, object, t);
+  p.then = free_it_cancelled;
+  CHECK_OK(selv_op_cancel(p.op));
+  OP_GOT(&p, 1, SELV_E_CANCELLED);
+
+  object = k->make();
+  waits_end_submit(k, &p, object, t);
+  p.then = free_it_cancelled;
+  CHECK_OK(k->close(object));
+  OP_GOT(&p, 1, SELV_E_CLOSED);
+
+  object = k->make();
+  waits_end_submit(k, &p, object, t);
+  p.then = free_it_cancelled;
+  CHECK_OK(selv_task_exit(t, NULL));
+  OP_GOT(&p, 1, SELV_E_CANCELLED);
+}
+
 #define WAITS_END_RUN(test, k) \
   do {                         \
     printf("%s\n", #test);     \
@@ -396,6 +439,7 @@ static void waits_end_all(const waitable *k) {
   WAITS_END_RUN(waits_end_with_the_task, k);
   WAITS_END_RUN(waits_end_with_the_thread, k);
   WAITS_END_RUN(waits_end_by_close, k);
+  WAITS_END_RUN(a_callback_frees_its_object, k);
 }
 
 /* The parts of a waitable that only pass a pointer on: WAITABLE_OF(semaphore) makes semaphore_object_waiting and so on. */
