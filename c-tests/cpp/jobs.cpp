@@ -2,6 +2,8 @@
  * hold is let go of. */
 #include "expect.hpp"
 
+#include <unwind.h>
+
 static selv::cache_options of_one(const char *name = "one") {
   selv::cache_options options;
   options.name = name;
@@ -131,6 +133,25 @@ static void a_value_that_throws_when_it_is_moved() {
   } catch (const failure &f) {
     CHECK(f.code == 8);
   }
+}
+
+/* As a Rust panic or a Java frame might: no type that C++ knows. */
+[[noreturn]] static void throw_as_another_language() {
+  static _Unwind_Exception exception{};
+  exception.exception_class = 0x4F54484552; /* "OTHER" */
+  _Unwind_RaiseException(&exception);
+  check_fail(__FILE__, __LINE__, "nobody caught it");
+}
+
+static void an_exception_of_another_language() {
+  selv::cache c;
+  auto job = c.submit([]() -> int { throw_as_another_language(); });
+  selv::outcome<int> o = job.take();
+  CHECK(!o.has_value());
+  EXPECT_HAS(words_of(o.exception()), "another language");
+  listener ears;
+  c.submit([] {}, [](selv::outcome<void>) { throw_as_another_language(); }).wait();
+  EXPECT_HAS(ears.only(), "another language");
 }
 
 static void take_throws_nothing() {
@@ -453,6 +474,7 @@ int main() {
   CHECK_RUN(names_reach_the_thread);
   CHECK_RUN(an_exception_comes_out_as_it_went_in);
   CHECK_RUN(a_value_that_throws_when_it_is_moved);
+  CHECK_RUN(an_exception_of_another_language);
   CHECK_RUN(take_throws_nothing);
   CHECK_RUN(waits);
   CHECK_RUN(waiting_for_oneself_is_refused);
