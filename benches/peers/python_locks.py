@@ -9,21 +9,21 @@ import trio
 async def nowait(count):
     """One task, no other: the two calls that do not suspend."""
     lock = trio.Lock()
-    start = time.perf_counter_ns()
+    start = time.thread_time_ns()
     for _ in range(count):
         lock.acquire_nowait()
         lock.release()
-    return time.perf_counter_ns() - start
+    return time.thread_time_ns() - start
 
 
 async def uncontended(count):
     """The same with `await`, which is a checkpoint: the task goes through the scheduler each time."""
     lock = trio.Lock()
-    start = time.perf_counter_ns()
+    start = time.thread_time_ns()
     for _ in range(count):
         await lock.acquire()
         lock.release()
-    return time.perf_counter_ns() - start
+    return time.thread_time_ns() - start
 
 
 async def handoff(count):

@@ -27,7 +27,6 @@ pub enum Worker {}
 pub enum Lock {}
 pub enum Semaphore {}
 pub enum Channel {}
-pub enum Limiter {}
 
 pub type JobFn = unsafe extern "C" fn(arg: *mut c_void, out_value: *mut *mut c_void) -> i32;
 pub type DeliverFn = unsafe extern "C" fn(arg: *mut c_void, outcome: *const Outcome);
@@ -124,8 +123,6 @@ c_struct!(JobOptions = "selv_job_options" {
     name: *const c_char,
     attach: *const *mut Hook,
     attach_len: usize,
-    limiter: *mut Limiter,
-    limiter_timeout_ns: u64,
 });
 
 c_struct!(HookOptions = "selv_hook_options" {

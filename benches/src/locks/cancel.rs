@@ -2,7 +2,7 @@
 
 use super::lock::{Lock, Selvedge, Variant};
 use crate::peers::selvedge::check;
-use crate::selv;
+use crate::{proc, selv};
 use std::ffi::c_void;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,6 @@ use std::ptr::{from_ref, null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
-use std::time::Instant;
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Order {
@@ -86,14 +85,14 @@ pub fn selvedge(count: usize, order: Order) -> Times {
         .collect();
     let cancel_order = order.of(count);
     let mut ops: Vec<selv::Op> = vec![0; count];
-    let start = Instant::now();
+    let start = proc::thread_time();
     for (task, op) in tasks.iter().zip(&mut ops) {
         // SAFETY: the lock, the completion and what it points to outlive the operation; `op` is a live element.
         let status = unsafe { selv::selv_lock_acquire_async(lock.raw(), *task, &completion, op) };
         assert_eq!(status, selv::PENDING, "selv_lock_acquire_async");
     }
-    let queued = start.elapsed();
-    let start = Instant::now();
+    let queued = proc::thread_time() - start;
+    let start = proc::thread_time();
     if order == Order::Close {
         // SAFETY: the lock is alive.
         check(
@@ -109,7 +108,7 @@ pub fn selvedge(count: usize, order: Order) -> Times {
             );
         }
     }
-    let ended = start.elapsed();
+    let ended = proc::thread_time() - start;
     assert_eq!(told_of.count.load(Ordering::Relaxed) as usize, count);
     for task in tasks {
         // SAFETY: made above, and the report may be null.
@@ -144,17 +143,17 @@ fn futures<F: Future>(count: usize, order: Order, wait: impl Fn() -> F) -> Times
     let mut waiting: Box<[Option<F>]> = (0..count).map(|_| Some(wait())).collect();
     let cancel_order = order.of(count);
     let mut context = Context::from_waker(Waker::noop());
-    let start = Instant::now();
+    let start = proc::thread_time();
     for slot in &mut waiting {
         let future = slot.as_mut().expect("just made");
         // SAFETY: the box is never moved out of, and its elements are only dropped in place.
         let future = unsafe { Pin::new_unchecked(future) };
         assert!(future.poll(&mut context).is_pending());
     }
-    let queued = start.elapsed();
-    let start = Instant::now();
+    let queued = proc::thread_time() - start;
+    let start = proc::thread_time();
     for index in cancel_order {
         waiting[index] = None;
     }
-    (queued, start.elapsed())
+    (queued, proc::thread_time() - start)
 }

@@ -112,17 +112,13 @@ impl Channel for Selvedge {
                 selv::FOREVER,
             )
         };
-        if status != selv::OK {
-            check(status, "selv_channel_send");
-        }
+        check(status, "selv_channel_send");
     }
 
     unsafe fn receive(&self, task: u64, read: impl FnOnce(&[u8])) {
         let (mut data, mut len) = (null_mut(), 0);
         let status = selv::selv_channel_recv(self.0, task, selv::FOREVER, &mut data, &mut len);
-        if status != selv::OK {
-            check(status, "selv_channel_recv");
-        }
+        check(status, "selv_channel_recv");
         read(std::slice::from_raw_parts(data.cast(), len));
         selv::selv_bytes_free(data);
     }

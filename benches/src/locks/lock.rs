@@ -81,18 +81,14 @@ impl Lock for Selvedge {
     fn acquire(&self, task: selv::Task) {
         // SAFETY: the lock lives as long as `self`.
         let status = unsafe { selv::selv_lock_acquire(self.lock, task, selv::FOREVER) };
-        if status != selv::OK {
-            check(status, "selv_lock_acquire");
-        }
+        check(status, "selv_lock_acquire");
     }
 
     #[inline(always)]
     fn release(&self, task: selv::Task) {
         // SAFETY: as above.
         let status = unsafe { selv::selv_lock_release(self.lock, task) };
-        if status != selv::OK {
-            check(status, "selv_lock_release");
-        }
+        check(status, "selv_lock_release");
     }
 }
 
@@ -316,6 +312,18 @@ impl Pthread {
     }
 }
 
+#[inline(always)]
+fn worked(error: c_int, what: &str) {
+    #[cold]
+    #[inline(never)]
+    fn fail(error: c_int, what: &str) -> ! {
+        panic!("{what}: {}", std::io::Error::from_raw_os_error(error))
+    }
+    if error != 0 {
+        fail(error, what);
+    }
+}
+
 impl Lock for Pthread {
     type Seat = ();
 
@@ -325,14 +333,14 @@ impl Lock for Pthread {
     fn acquire(&self, (): ()) {
         // SAFETY: the mutex lives as long as `self`.
         let error = unsafe { (self.lock)(self.raw()) };
-        assert_eq!(error, 0, "pthread_mutex_lock");
+        worked(error, "pthread_mutex_lock");
     }
 
     #[inline(always)]
     fn release(&self, (): ()) {
         // SAFETY: as above; every caller acquired it.
         let error = unsafe { (self.unlock)(self.raw()) };
-        assert_eq!(error, 0, "pthread_mutex_unlock");
+        worked(error, "pthread_mutex_unlock");
     }
 }
 

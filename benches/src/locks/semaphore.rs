@@ -44,18 +44,14 @@ impl Lock for Selvedge {
     fn acquire(&self, task: selv::Task) {
         // SAFETY: the semaphore lives as long as `self`.
         let status = unsafe { selv::selv_semaphore_acquire(self.0, task, 1, selv::FOREVER) };
-        if status != selv::OK {
-            check(status, "selv_semaphore_acquire");
-        }
+        check(status, "selv_semaphore_acquire");
     }
 
     #[inline(always)]
     fn release(&self, _: selv::Task) {
         // SAFETY: as above.
         let status = unsafe { selv::selv_semaphore_release(self.0, 1) };
-        if status != selv::OK {
-            check(status, "selv_semaphore_release");
-        }
+        check(status, "selv_semaphore_release");
     }
 }
 

@@ -31,21 +31,28 @@ pub struct Variant {
 }
 
 /// Panics with the library's own words unless `status` is OK.
+#[inline(always)]
 pub fn check(status: selv::Status, what: &str) {
     if status != selv::OK {
-        let mut text = [0u8; 256];
-        // SAFETY: the buffer's length is passed along, and status names are static strings.
-        let name = unsafe {
-            selv::selv_last_error(text.as_mut_ptr().cast(), text.len());
-            CStr::from_ptr(selv::selv_status_name(status))
-        };
-        let detail = CStr::from_bytes_until_nul(&text).unwrap_or_default();
-        panic!(
-            "{what}: {}: {}",
-            name.to_string_lossy(),
-            detail.to_string_lossy()
-        );
+        fail(status, what);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn fail(status: selv::Status, what: &str) -> ! {
+    let mut text = [0u8; 256];
+    // SAFETY: the buffer's length is passed along, and status names are static strings.
+    let name = unsafe {
+        selv::selv_last_error(text.as_mut_ptr().cast(), text.len());
+        CStr::from_ptr(selv::selv_status_name(status))
+    };
+    let detail = CStr::from_bytes_until_nul(&text).unwrap_or_default();
+    panic!(
+        "{what}: {}: {}",
+        name.to_string_lossy(),
+        detail.to_string_lossy()
+    );
 }
 
 pub fn version() -> String {
@@ -93,9 +100,7 @@ impl Pool for Selvedge {
             arg,
             null(),
         );
-        if status != selv::OK {
-            check(status, "selv_start_thread_soon");
-        }
+        check(status, "selv_start_thread_soon");
     }
 
     unsafe fn submit_many(&self, task: Task, arg: *mut c_void, count: usize) {
@@ -125,9 +130,7 @@ impl Pool for Selvedge {
             let mut outcome = selv::Outcome::zeroed();
             let status =
                 selv::selv_cache_run(self.cache, Some(task.job), arg, selv::FOREVER, &mut outcome);
-            if status != selv::OK {
-                check(status, "selv_cache_run");
-            }
+            check(status, "selv_cache_run");
         } else {
             latch.arm(1);
             self.submit(task, arg);
