@@ -176,9 +176,10 @@ static_lock!(static FREE: Free = Free(Vec::new()));
 
 /// A number for one more slot; the caller has [`FREE`] locked.
 fn grow() -> Option<usize> {
-    let used = USED.load(Relaxed);
+    let mut used = USED.load(Relaxed);
     if used >= NEAR {
-        FAR_SLOTS.grow()?;
+        // The same number, but in the models, where each run has a table of its own.
+        used = NEAR + FAR_SLOTS.grow()?;
     }
     USED.store(used + 1, Relaxed);
     Some(used)
