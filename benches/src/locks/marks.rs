@@ -55,7 +55,7 @@ fn linear(tables: &[Table], id: &str) -> Option<Mark> {
     let ratio = each_of_many / each_of_few;
     Some(Mark {
         what: format!(
-            "{} cancelled waiters: each of 10,000 costs at most 3 × each of 1,000",
+            "Waiters give up ({}): each of 10,000 costs at most 3 × each of 1,000",
             few.plain_label()
         ),
         seen: format!("{each_of_many:.0} ns against {each_of_few:.0} ns: {ratio:.2} ×"),

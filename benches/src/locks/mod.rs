@@ -424,21 +424,18 @@ fn deaths(count: u32) -> Vec<Entrant> {
     let (plain, robust) = (selvedge(0, false), selvedge(selv::LOCK_ROBUST, false));
     let host = selvedge(0, false);
     vec![
-        entrant(
-            "selvedge",
-            "**Selvedge**, the thread ends: `BROKEN`",
-            count,
-            move || death::Broken(plain()),
-        ),
+        entrant("selvedge", "**Selvedge**: `BROKEN`", count, move || {
+            death::Broken(plain())
+        }),
         entrant(
             "selvedge-robust",
-            "Selvedge, `ROBUST`, the thread ends: `OWNER_DIED`",
+            "Selvedge, `ROBUST`: `OWNER_DIED`",
             count,
             move || death::Robust(robust()),
         ),
         entrant(
             "selvedge-task",
-            "Selvedge, `selv_task_exit`: `BROKEN`",
+            "Selvedge, `selv_task_exit`",
             count,
             move || death::TaskExit(host()),
         ),
