@@ -4,8 +4,9 @@
 //! task exits once, and a number that is not in its slot any more belongs to a task that has exited.
 //! What a task waits for is in its slot, under the slot's lock, which is taken inside the locks of objects, and alone.
 
+use super::operation::OpId;
 use super::registry::Place;
-use super::wait::{Object, Waiting};
+use super::wait::{Object, Registered, Waiting};
 use crate::core::error::{self, Error, Result};
 use crate::core::name::Name;
 use crate::sys::fork;
@@ -13,6 +14,7 @@ use crate::sys::lock::{ForkLock, ForkReset, static_lock};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::table::{Table, static_table};
 use crate::sys::thread;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as UsedCount, Ordering::Relaxed};
@@ -68,9 +70,9 @@ pub struct Info {
     kind: Kind,
     name: Name,
     /// What it waits for.
-    pub waiting: Vec<Waiting>,
+    pub waiting: BTreeMap<u64, Waiting>,
     /// Operations that were completed, and whose callback has not begun.
-    pub unconsumed: Vec<super::operation::OpId>,
+    pub unconsumed: BTreeSet<OpId>,
     /// Where limiters are registered that it has tokens of, and lots that it is a breaker of.
     pub ties: Vec<Place>,
     /// Somebody interrupted the task when it was not blocked.
@@ -105,8 +107,8 @@ impl LazyInfo {
                 latest: TaskId::NONE,
                 kind: Kind::Host,
                 name: Name::NONE,
-                waiting: Vec::new(),
-                unconsumed: Vec::new(),
+                waiting: BTreeMap::new(),
+                unconsumed: BTreeSet::new(),
                 ties: Vec::new(),
                 interrupted: false,
             })
@@ -198,9 +200,10 @@ fn slot_at(index: usize) -> Option<&'static Slot> {
 fn near(index: usize) -> Option<&'static Slot> {
     NEAR_SLOTS.get(index)
 }
+/// In the models the fast paths find the others.
 #[cfg(loom)]
-fn near(_: usize) -> Option<&'static Slot> {
-    None
+fn near(index: usize) -> Option<&'static Slot> {
+    FAR_SLOTS.get(index)
 }
 
 /// The slot of a living task, for fast paths: those that get None look again in the slow way.
@@ -385,12 +388,17 @@ impl Slot {
         self.tied.load(Ordering::Relaxed) != 0
     }
 
-    /// Under the object's lock: the task's exit is to come by there.
-    pub fn tie(&self, place: Place) {
+    /// Under the object's lock: the task's exit is to come by there. False if the task has exited.
+    pub fn tie(&self, task: TaskId, place: Place) -> bool {
         self.with_info(|info| {
-            info.ties.push(place);
-            self.tied.store(1, Ordering::Relaxed);
-        });
+            // Its exit takes the number away first, and then comes to the ties, under this lock.
+            let lives = self.id.load(Ordering::Acquire) == task.0;
+            if lives {
+                info.ties.push(place);
+                self.tied.store(1, Ordering::Relaxed);
+            }
+            lives
+        })
     }
 
     pub fn untie(&self, place: Place) {
@@ -413,31 +421,33 @@ impl Slot {
         f(self.info.lock().get())
     }
 
-    /// Notes what the task waits for; true if it was interrupted before, and the wait blocks.
-    pub fn begin_wait(&self, waiting: Waiting, blocks: bool) -> bool {
+    /// Notes what the task waits for.
+    pub fn begin_wait(&self, task: TaskId, waiting: Waiting, blocks: bool) -> Registered {
         let mut lazy = self.info.lock();
         let info = lazy.get();
-        info.waiting.push(waiting);
+        // Its exit takes the number away first, and then comes to the waits, under this lock.
+        if self.id.load(Ordering::Acquire) != task.0 {
+            return Registered::Gone;
+        }
+        info.waiting.insert(waiting.key.wait, waiting);
         self.waits
             .store(info.waiting.len() as u32, Ordering::SeqCst);
-        blocks && std::mem::take(&mut info.interrupted)
+        match blocks && std::mem::take(&mut info.interrupted) {
+            true => Registered::Interrupted,
+            false => Registered::Fine,
+        }
     }
 
     /// The wait is over. Gives the one that is left, if there were two.
-    pub fn end_wait(
-        &self,
-        wait: u64,
-        unconsumed: Option<super::operation::OpId>,
-    ) -> Option<Waiting> {
+    pub fn end_wait(&self, wait: u64, unconsumed: Option<OpId>) -> Option<Waiting> {
         let mut lazy = self.info.lock();
         let info = lazy.get();
-        let at = info.waiting.iter().position(|w| w.key.wait == wait)?;
-        let over = info.waiting.swap_remove(at);
+        let over = info.waiting.remove(&wait)?;
         self.waits
             .store(info.waiting.len() as u32, Ordering::SeqCst);
         info.unconsumed.extend(unconsumed);
-        let left = match &info.waiting[..] {
-            [one] => Some(one.clone()),
+        let left = match info.waiting.len() {
+            1 => info.waiting.values().next().cloned(),
             _ => None,
         };
         drop(lazy);
@@ -449,19 +459,15 @@ impl Slot {
     pub fn now_waits_for(&self, wait: u64, object: &Arc<dyn Object>) {
         let mut lazy = self.info.lock();
         let info = lazy.get();
-        if let Some(waiting) = info.waiting.iter_mut().find(|w| w.key.wait == wait) {
+        if let Some(waiting) = info.waiting.get_mut(&wait) {
             let before = std::mem::replace(&mut waiting.object, Arc::clone(object));
             drop(lazy);
             drop(before);
         }
     }
 
-    pub fn consumed(&self, op: super::operation::OpId) {
-        let mut lazy = self.info.lock();
-        let info = lazy.get();
-        if let Some(at) = info.unconsumed.iter().position(|&o| o == op) {
-            info.unconsumed.swap_remove(at);
-        }
+    pub fn consumed(&self, op: OpId) {
+        self.with_info(|info| info.unconsumed.remove(&op));
     }
 
     /// What the task waits for, if that is one thing.
@@ -471,8 +477,8 @@ impl Slot {
         }
         let mut lazy = self.info.lock();
         let info = lazy.get();
-        match &info.waiting[..] {
-            [one] => Some(one.clone()),
+        match info.waiting.len() {
+            1 => info.waiting.values().next().cloned(),
             _ => None,
         }
     }
@@ -481,7 +487,7 @@ impl Slot {
     pub fn interrupt(&self, task: TaskId) -> Option<Waiting> {
         let mut lazy = self.info.lock();
         let info = lazy.get();
-        let blocked = info.waiting.iter().find(|w| w.op.is_none()).cloned();
+        let blocked = info.waiting.values().find(|w| w.op.is_none()).cloned();
         // The slot may have come to another task meanwhile.
         if info.latest != task {
             return None;
