@@ -294,6 +294,11 @@
 #define SELV_GRAPH_DOT 2
 
 /**
+ * A timeout that passes as soon as the waiter gets to sleep.
+ */
+#define SOON 1
+
+/**
  * A thread cache. Shared: `selv_cache_retain` and `selv_cache_release`.
  */
 typedef struct selv_cache selv_cache;
@@ -873,9 +878,9 @@ typedef struct selv_completed {
  * Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit),
  * with no lock of the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them
  * completes is called when it has returned. Where no such call can run it, a worker of the default cache does: on a thread that is
- * just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once. It may call any
- * function, and free the object that it waited for; while it blocks, the callbacks behind it wait. When `c->status` is an error,
- * `selv_last_error` tells why. Must return.
+ * just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once; if no thread can
+ * be started, this one does after all. It may call any function, and free the object that it waited for; while it blocks, the
+ * callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
  */
 typedef void (*selv_complete_fn)(void *arg, const struct selv_completed *c);
 
@@ -1716,8 +1721,8 @@ selv_status selv_task_new(const char *name,
 /**
  * Ends a task. In this order: what it waits for is cancelled; what an operation of it was granted, and its callback has not begun,
  * goes to the next; the locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned, and the
- * parking lots that it is a breaker of break. With nothing in hand that costs a few nanoseconds; if it holds locks, a look at every
- * object of the process.
+ * parking lots that it is a breaker of break. With nothing in hand that costs some 50 nanoseconds; if it holds locks, a look at
+ * every object of the process.
  *
  * `out` may be NULL; else it gets the counts, and `out->each` is called for each item.
  *
@@ -1769,13 +1774,15 @@ selv_status selv_task_enter(selv_task t,
                             selv_task *out_previous);
 
 /**
- * Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back first.
+ * Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back
+ * first: if another task holds the lock, the callback comes when that lets go, on that thread; until then a second cancel is
+ * SELV_E_TOO_LATE, and an abandon leaves the lock to the next.
  *
  * Returns SELV_OK; SELV_E_TOO_LATE (it has been granted, or has ended otherwise: its callback has been or is being called);
  * SELV_E_INVAL (never an operation).
  *
- * Threads: any. Blocks: no; callbacks run here. Reentrancy: from any callback. Fork: the parent's operations do not exist in a child:
- * SELV_E_TOO_LATE. NULL: no pointers.
+ * Threads: any. Blocks: no; callbacks run here. Reentrancy: from any callback. Fork: the parent's operations do not exist in a
+ * child: SELV_E_TOO_LATE. NULL: no pointers.
  */
 selv_status selv_op_cancel(selv_op op);
 
@@ -1809,8 +1816,6 @@ selv_status selv_lock_new(const struct selv_lock_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_free(struct selv_lock *l);
 
@@ -1846,8 +1851,6 @@ selv_status selv_lock_get_stats(const struct selv_lock *l,
  * held 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
- *
- * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_try_acquire(struct selv_lock *l,
                                   selv_task task);
@@ -1860,8 +1863,10 @@ selv_status selv_lock_try_acquire(struct selv_lock *l,
  * to who waits longest. (The default is the eventual fairness of the parking_lot crate, and WebKit's locks before it.)
  *
  * A wait without a timeout that would close a ring of tasks, each of which waits for a lock or an only limiter token that the next
- * one has, is refused, and the others go on: `selv_last_error` spells the ring. Waits with a timeout are not looked at, unless the
- * lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at once.
+ * one has, is refused, and the others go on: `selv_last_error` spells the ring. A ring that closes later, since a condition's waiter
+ * comes to want its lock back, or a task has got one of two things that it waited for, is found then. Waits with a timeout are not
+ * looked at, unless the lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at
+ * once.
  *
  * On an error the task does not hold the lock, unless it did before. A closed lock is SELV_E_CLOSED even if it is broken.
  *
@@ -1883,14 +1888,16 @@ selv_status selv_lock_acquire(struct selv_lock *l,
 
 /**
  * Takes the lock for `task`, or stands in line for it with no thread. An operation that is first in line is always handed the lock.
- * Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED or
- * SELV_E_CANCELLED.
+ * Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED,
+ * SELV_E_CANCELLED, or SELV_E_DEADLOCK (a ring closed while it was in line).
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
  * SELV_E_TIMEDOUT; SELV_E_UNSUPPORTED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
  * `completion->fn` must not be NULL; `out_op` may be.
+ *
+ * # Safety `l` is NULL or a lock; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_lock_acquire_async(struct selv_lock *l,
                                     selv_task task,
@@ -1926,8 +1933,6 @@ selv_task selv_lock_owner(const struct selv_lock *l);
  * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
- *
- * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_repair(struct selv_lock *l,
                              selv_task task);
@@ -1963,8 +1968,6 @@ selv_status selv_condition_new(const struct selv_condition_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `c` is NULL or a condition.
  */
 selv_status selv_condition_free(struct selv_condition *c);
 
@@ -2006,8 +2009,6 @@ selv_status selv_condition_get_stats(const struct selv_condition *c,
  *
  * Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
  * where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
- *
- * # Safety `c` is NULL or a condition; `out_holds_lock` is NULL or writable.
  */
 selv_status selv_condition_wait(struct selv_condition *c,
                                 selv_task task,
@@ -2024,8 +2025,6 @@ selv_status selv_condition_wait(struct selv_condition *c,
  *
  * Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
- *
- * # Safety `c` is NULL or a condition; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_condition_wait_async(struct selv_condition *c,
                                       selv_task task,
@@ -2077,8 +2076,6 @@ selv_status selv_semaphore_new(const struct selv_semaphore_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `s` is NULL or a semaphore.
  */
 selv_status selv_semaphore_free(struct selv_semaphore *s);
 
@@ -2151,8 +2148,6 @@ selv_status selv_semaphore_acquire_async(struct selv_semaphore *s,
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, which begins with the permits that were free at the fork. NULL: `s` must not be NULL.
- *
- * # Safety `s` is NULL or a semaphore.
  */
 selv_status selv_semaphore_release(struct selv_semaphore *s,
                                    uint64_t n);
@@ -2176,8 +2171,6 @@ selv_status selv_limiter_new(const struct selv_limiter_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `l` is NULL or a limiter.
  */
 selv_status selv_limiter_free(struct selv_limiter *l);
 
@@ -2224,15 +2217,14 @@ selv_status selv_limiter_try_acquire(struct selv_limiter *l,
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
  * the parent process are free there. NULL: `l` must not be NULL.
- *
- * # Safety `l` is NULL or a limiter.
  */
 selv_status selv_limiter_acquire(struct selv_limiter *l,
                                  selv_task borrower,
                                  uint64_t timeout_ns);
 
 /**
- * As `selv_limiter_acquire`, with no thread. The callback gets SELV_OK (with the token), SELV_E_CLOSED or SELV_E_CANCELLED.
+ * As `selv_limiter_acquire`, with no thread. The callback gets SELV_OK (with the token), SELV_E_CLOSED, SELV_E_CANCELLED, or
+ * SELV_E_DEADLOCK (a ring closed while it was in line).
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
  * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
@@ -2240,6 +2232,8 @@ selv_status selv_limiter_acquire(struct selv_limiter *l,
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
+ *
+ * # Safety `l` is NULL or a limiter; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_limiter_acquire_async(struct selv_limiter *l,
                                        selv_task borrower,
@@ -2345,8 +2339,6 @@ selv_status selv_event_new(const struct selv_event_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `e` is NULL or an event.
  */
 selv_status selv_event_free(struct selv_event *e);
 
@@ -2446,8 +2438,6 @@ selv_status selv_parking_lot_new(const struct selv_parking_lot_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_free(struct selv_parking_lot *p);
 
@@ -2508,8 +2498,6 @@ selv_status selv_parking_lot_park_async(struct selv_parking_lot *p,
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `p` must not be NULL; `out_count` may be.
- *
- * # Safety `p` is NULL or a parking lot; `out_count` is NULL or writable.
  */
 selv_status selv_parking_lot_unpark(struct selv_parking_lot *p,
                                     uint64_t n,
@@ -2537,8 +2525,6 @@ selv_status selv_parking_lot_repark(struct selv_parking_lot *p,
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `p` must not be NULL.
- *
- * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_break(struct selv_parking_lot *p,
                                    selv_task by);
@@ -2550,8 +2536,6 @@ selv_status selv_parking_lot_break(struct selv_parking_lot *p,
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
  * NULL: `p` must not be NULL.
- *
- * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_add_breaker(struct selv_parking_lot *p,
                                          selv_task task);
@@ -2588,8 +2572,6 @@ selv_status selv_channel_new(const struct selv_channel_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
  * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
  * busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `ch` is NULL or a channel.
  */
 selv_status selv_channel_free(struct selv_channel *ch);
 
@@ -2706,8 +2688,6 @@ selv_status selv_channel_recv(struct selv_channel *ch,
  * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
  * and `completion->fn` must not be NULL; `out_op` may be.
- *
- * # Safety `ch` is NULL or a channel; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_channel_recv_async(struct selv_channel *ch,
                                     selv_task task,
@@ -2718,8 +2698,6 @@ selv_status selv_channel_recv_async(struct selv_channel *ch,
  * Frees bytes that were received from a channel. (They come from the C library's malloc, so its free does, too.)
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: does nothing.
- *
- * # Safety `data` is NULL or came from a channel, and is freed once.
  */
 void selv_bytes_free(void *data);
 
@@ -2732,8 +2710,6 @@ void selv_bytes_free(void *data);
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback; `write` may call any function. Fork: works in a child, where nobody of
  * the parent waits. NULL: `write` must not be NULL; `arg` may be.
- *
- * # Safety `write` may be called with `arg` on this thread.
  */
 selv_status selv_wait_graph(uint32_t format,
                             selv_write_fn write,

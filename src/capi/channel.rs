@@ -124,7 +124,8 @@ pub unsafe extern "C" fn selv_channel_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `ch` is NULL or a channel.
+/// # Safety
+/// `ch` is NULL or a channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_channel_free(ch: *mut Channel) -> selv_status {
     guard(|| {
@@ -344,7 +345,8 @@ pub unsafe extern "C-unwind" fn selv_channel_recv(
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
 /// and `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety `ch` is NULL or a channel; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety
+/// `ch` is NULL or a channel; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_channel_recv_async(
     ch: *mut Channel,
@@ -364,7 +366,8 @@ pub unsafe extern "C-unwind" fn selv_channel_recv_async(
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: does nothing.
 ///
-/// # Safety `data` is NULL or came from a channel, and is freed once.
+/// # Safety
+/// `data` is NULL or came from a channel, and is freed once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_bytes_free(data: *mut c_void) {
     // SAFETY: `Bytes` come from the C library's allocator.

@@ -98,7 +98,8 @@ pub unsafe extern "C" fn selv_condition_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `c` is NULL or a condition.
+/// # Safety
+/// `c` is NULL or a condition.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_condition_free(c: *mut Condition) -> selv_status {
     guard(|| {
@@ -181,7 +182,8 @@ pub unsafe extern "C" fn selv_condition_get_stats(
 /// Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
 /// where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
 ///
-/// # Safety `c` is NULL or a condition; `out_holds_lock` is NULL or writable.
+/// # Safety
+/// `c` is NULL or a condition; `out_holds_lock` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_condition_wait(
     c: *mut Condition,
@@ -212,7 +214,8 @@ pub unsafe extern "C-unwind" fn selv_condition_wait(
 /// Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety `c` is NULL or a condition; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety
+/// `c` is NULL or a condition; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_condition_wait_async(
     c: *mut Condition,

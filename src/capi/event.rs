@@ -100,7 +100,8 @@ pub unsafe extern "C" fn selv_event_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `e` is NULL or an event.
+/// # Safety
+/// `e` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_event_free(e: *mut Event) -> selv_status {
     guard(|| {

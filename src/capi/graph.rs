@@ -29,7 +29,8 @@ pub type selv_write_fn =
 /// Threads: any. Blocks: no. Reentrancy: from any callback; `write` may call any function. Fork: works in a child, where nobody of
 /// the parent waits. NULL: `write` must not be NULL; `arg` may be.
 ///
-/// # Safety `write` may be called with `arg` on this thread.
+/// # Safety
+/// `write` may be called with `arg` on this thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_wait_graph(
     format: u32,

@@ -99,7 +99,8 @@ pub unsafe extern "C" fn selv_limiter_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `l` is NULL or a limiter.
+/// # Safety
+/// `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_limiter_free(l: *mut Limiter) -> selv_status {
     guard(|| {
@@ -200,7 +201,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_try_acquire(
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
 /// the parent process are free there. NULL: `l` must not be NULL.
 ///
-/// # Safety `l` is NULL or a limiter.
+/// # Safety
+/// `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_limiter_acquire(
     l: *mut Limiter,
@@ -215,7 +217,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire(
     }
 }
 
-/// As `selv_limiter_acquire`, with no thread. The callback gets SELV_OK (with the token), SELV_E_CLOSED or SELV_E_CANCELLED.
+/// As `selv_limiter_acquire`, with no thread. The callback gets SELV_OK (with the token), SELV_E_CLOSED, SELV_E_CANCELLED, or
+/// SELV_E_DEADLOCK (a ring closed while it was in line).
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
 /// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
@@ -224,8 +227,7 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire(
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety
-/// `l` is NULL or a limiter; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety `l` is NULL or a limiter; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_limiter_acquire_async(
     l: *mut Limiter,

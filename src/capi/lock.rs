@@ -124,7 +124,8 @@ pub unsafe extern "C" fn selv_lock_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `l` is NULL or a lock.
+/// # Safety
+/// `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_lock_free(l: *mut Lock) -> selv_status {
     guard(|| {
@@ -207,7 +208,8 @@ pub unsafe extern "C" fn selv_lock_get_stats(
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
 ///
-/// # Safety `l` is NULL or a lock.
+/// # Safety
+/// `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
     l: *mut Lock,
@@ -228,8 +230,10 @@ pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
 /// to who waits longest. (The default is the eventual fairness of the parking_lot crate, and WebKit's locks before it.)
 ///
 /// A wait without a timeout that would close a ring of tasks, each of which waits for a lock or an only limiter token that the next
-/// one has, is refused, and the others go on: `selv_last_error` spells the ring. Waits with a timeout are not looked at, unless the
-/// lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at once.
+/// one has, is refused, and the others go on: `selv_last_error` spells the ring. A ring that closes later, since a condition's waiter
+/// comes to want its lock back, or a task has got one of two things that it waited for, is found then. Waits with a timeout are not
+/// looked at, unless the lock is SELV_LOCK_TIMED_EDGES, and do not count in rings; nor does a task that waits for several things at
+/// once.
 ///
 /// On an error the task does not hold the lock, unless it did before. A closed lock is SELV_E_CLOSED even if it is broken.
 ///
@@ -259,8 +263,8 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire(
 }
 
 /// Takes the lock for `task`, or stands in line for it with no thread. An operation that is first in line is always handed the lock.
-/// Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED or
-/// SELV_E_CANCELLED.
+/// Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED,
+/// SELV_E_CANCELLED, or SELV_E_DEADLOCK (a ring closed while it was in line).
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
 /// SELV_E_TIMEDOUT; SELV_E_UNSUPPORTED (`completion->loop`).
@@ -268,8 +272,7 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire(
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
 /// `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety
-/// `l` is NULL or a lock; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety `l` is NULL or a lock; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_acquire_async(
     l: *mut Lock,
@@ -327,7 +330,8 @@ pub unsafe extern "C" fn selv_lock_owner(l: *const Lock) -> selv_task {
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
 ///
-/// # Safety `l` is NULL or a lock.
+/// # Safety
+/// `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_repair(l: *mut Lock, task: selv_task) -> selv_status {
     // SAFETY: as this function's own contract.

@@ -29,9 +29,9 @@ pub type selv_op = u64;
 /// Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit),
 /// with no lock of the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them
 /// completes is called when it has returned. Where no such call can run it, a worker of the default cache does: on a thread that is
-/// just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once. It may call any
-/// function, and free the object that it waited for; while it blocks, the callbacks behind it wait. When `c->status` is an error,
-/// `selv_last_error` tells why. Must return.
+/// just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once; if no thread can
+/// be started, this one does after all. It may call any function, and free the object that it waited for; while it blocks, the
+/// callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
 #[allow(non_camel_case_types)]
 pub type selv_complete_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, c: *const Completed)>;
@@ -49,13 +49,15 @@ pub struct selv_completion {
     pub loop_: *mut HostLoop,
 }
 
-/// Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back first.
+/// Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back
+/// first: if another task holds the lock, the callback comes when that lets go, on that thread; until then a second cancel is
+/// SELV_E_TOO_LATE, and an abandon leaves the lock to the next.
 ///
 /// Returns SELV_OK; SELV_E_TOO_LATE (it has been granted, or has ended otherwise: its callback has been or is being called);
 /// SELV_E_INVAL (never an operation).
 ///
-/// Threads: any. Blocks: no; callbacks run here. Reentrancy: from any callback. Fork: the parent's operations do not exist in a child:
-/// SELV_E_TOO_LATE. NULL: no pointers.
+/// Threads: any. Blocks: no; callbacks run here. Reentrancy: from any callback. Fork: the parent's operations do not exist in a
+/// child: SELV_E_TOO_LATE. NULL: no pointers.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn selv_op_cancel(op: selv_op) -> selv_status {
     let mut batch = Batch::new();

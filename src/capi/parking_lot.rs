@@ -100,7 +100,8 @@ pub unsafe extern "C" fn selv_parking_lot_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `p` is NULL or a parking lot.
+/// # Safety
+/// `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_parking_lot_free(p: *mut ParkingLot) -> selv_status {
     guard(|| {
@@ -223,7 +224,8 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_park_async(
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `p` must not be NULL; `out_count` may be.
 ///
-/// # Safety `p` is NULL or a parking lot; `out_count` is NULL or writable.
+/// # Safety
+/// `p` is NULL or a parking lot; `out_count` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_unpark(
     p: *mut ParkingLot,
@@ -278,7 +280,8 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_repark(
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `p` must not be NULL.
 ///
-/// # Safety `p` is NULL or a parking lot.
+/// # Safety
+/// `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_break(
     p: *mut ParkingLot,
@@ -295,7 +298,8 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_break(
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
 /// NULL: `p` must not be NULL.
 ///
-/// # Safety `p` is NULL or a parking lot.
+/// # Safety
+/// `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_add_breaker(
     p: *mut ParkingLot,

@@ -102,7 +102,8 @@ pub unsafe extern "C" fn selv_semaphore_new(
 /// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
 /// busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `s` is NULL or a semaphore.
+/// # Safety
+/// `s` is NULL or a semaphore.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_semaphore_free(s: *mut Semaphore) -> selv_status {
     guard(|| {
@@ -247,7 +248,8 @@ pub unsafe extern "C-unwind" fn selv_semaphore_acquire_async(
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, which begins with the permits that were free at the fork. NULL: `s` must not be NULL.
 ///
-/// # Safety `s` is NULL or a semaphore.
+/// # Safety
+/// `s` is NULL or a semaphore.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_semaphore_release(s: *mut Semaphore, n: u64) -> selv_status {
     // SAFETY: as this function's own contract.

@@ -122,6 +122,8 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
         return settle(node, false);
     }
     node.stage.set(Stage::Working);
+    // Whatever was entered since the last job is not this one's.
+    current::leave_all();
     if let Some(ticket) = job.ticket {
         let task = ticket.take_task();
         node.task.set(task);

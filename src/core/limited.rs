@@ -18,13 +18,24 @@ use super::sync::timer;
 use super::sync::wait::{Answer, Submitted};
 use super::worker;
 use crate::sys::clock::{Deadline, NO_WAIT};
+use crate::sys::sync::thread_local;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// A job that waits for its token.
 pub struct Limited {
     job: Job,
-    /// It stands in the limiter's line; before that, only the submitting thread deals with it.
-    in_line: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Only the submitting thread deals with it.
+    Begun,
+    /// It stands in the limiter's line.
+    InLine,
+    /// It gets no token, and is being delivered.
+    Refused,
 }
 
 /// What the operation carries to [`have_token`].
@@ -69,6 +80,12 @@ pub fn submit(cache: &Arc<Cache>, job: Job, limiter: &Arc<Limiter>, timeout_ns: 
             take(cache, number);
             submit::submit_accepted(cache, job)
         }
+        Err(_) if !ticket.is_waiting_to_run() => {
+            // Cancelled through its handle meanwhile, and delivered; that is why its task is gone.
+            take(cache, number);
+            ticket.release();
+            Ok(())
+        }
         Err(e) => {
             take(cache, number);
             cache.lock().counts.accepted -= 1;
@@ -90,7 +107,7 @@ fn accept(cache: &Cache, number: u64, job: Job) -> Result<()> {
     let job = Job { accepted_at, ..job };
     let entry = Limited {
         job,
-        in_line: false,
+        stage: Stage::Begun,
     };
     state.limited.insert(number, entry);
     Ok(())
@@ -100,7 +117,7 @@ fn accept(cache: &Cache, number: u64, job: Job) -> Result<()> {
 fn stands_in_line(cache: &Cache, number: u64) {
     let mut state = cache.lock();
     if let Some(entry) = state.limited.get_mut(&number) {
-        entry.in_line = true;
+        entry.stage = Stage::InLine;
     }
     let cancelling = state.cancelling;
     drop(state);
@@ -131,16 +148,47 @@ fn have_token(waiting: u64, answer: Answer) {
     match answer.into_result() {
         Ok(_) => admit(&cache, number),
         Err(e) => {
-            if let Some(job) = take(&cache, number) {
+            let job = cache.lock().limited.get_mut(&number).map(|entry| {
+                entry.stage = Stage::Refused;
+                entry.job
+            });
+            if let Some(job) = job {
                 refuse(&cache, &job, e);
+                // Only now may a shutdown be over.
+                take(&cache, number);
                 shutdown::after_a_limited_job(&cache);
             }
         }
     }
 }
 
+thread_local! {
+    // Not null while this thread sees to caches that have got a job.
+    static ADMITTING: Cell<*mut Vec<Arc<Cache>>> = const { Cell::new(std::ptr::null_mut()) };
+}
+
+/// Sees to it that somebody works through the cache's queue. Where no thread can be started a job is delivered here, its token
+/// comes back, and the next job gets it: that one is seen to when this one is done, whatever their number.
+fn dispatch(cache: &Arc<Cache>) {
+    let admitting = ADMITTING.with(Cell::get);
+    // SAFETY: the list is this thread's, and is there while ADMITTING names it.
+    if let Some(list) = unsafe { admitting.as_mut() } {
+        list.push(Arc::clone(cache));
+        return;
+    }
+    let list = Box::into_raw(Box::new(vec![Arc::clone(cache)]));
+    ADMITTING.with(|a| a.set(list));
+    // SAFETY: made above; no reference outlives the expression, so what is dispatched may add to the list.
+    while let Some(cache) = unsafe { &mut *list }.pop() {
+        queue::dispatch(&cache, cache.lock());
+    }
+    ADMITTING.with(|a| a.set(std::ptr::null_mut()));
+    // SAFETY: made above, and named nowhere any more.
+    drop(unsafe { Box::from_raw(list) });
+}
+
 /// With the token the job is as any other that was accepted.
-fn admit(cache: &Cache, number: u64) {
+fn admit(cache: &Arc<Cache>, number: u64) {
     let mut state = cache.lock();
     let Some(entry) = state.limited.remove(&number) else {
         return;
@@ -149,7 +197,10 @@ fn admit(cache: &Cache, number: u64) {
     // A worker whose own ending task returned the token takes the job itself.
     match worker::own_node(cache) {
         Some(node) if node.ending.get() => node.has_queued.set(true),
-        _ => queue::dispatch(cache, state),
+        _ => {
+            drop(state);
+            dispatch(cache);
+        }
     }
 }
 
@@ -173,7 +224,10 @@ fn refuse(cache: &Cache, job: &Job, why: Error) {
 pub fn cancel_next(cache: &Cache) -> Option<Job> {
     loop {
         let mut state = cache.lock();
-        let (&number, _) = state.limited.iter().find(|(_, entry)| entry.in_line)?;
+        let (&number, _) = state
+            .limited
+            .iter()
+            .find(|(_, entry)| entry.stage == Stage::InLine)?;
         let job = state.limited.remove(&number)?.job;
         let ticket = job.ticket.expect("a job with a limiter has a ticket");
         if !ticket.cancel() {

@@ -6,9 +6,14 @@
 //!
 //! `tools/check-models.sh` runs them, and then again for each mutant of the code, which must be caught.
 
+mod conditions;
 mod handoff;
 mod hooks;
+mod locks;
+mod primitives;
+mod rings;
 mod shutdown;
+mod tasks;
 
 use crate::core::cache::{Cache, Options, Spawner};
 use crate::core::callback::{DeliverFn, FreeFn, JobFn, JoinFn, Opaque, Outcome, SpawnFn};
@@ -16,6 +21,7 @@ use crate::core::error::{self, Status};
 use crate::core::hook::Hook;
 use crate::core::job::{Job, Needs, Ticket, TicketRef};
 use crate::core::name::Name;
+use crate::core::sync::{operation, report};
 use crate::core::{shutdown as end, submit};
 use crate::sys::clock::{FOREVER, NO_WAIT};
 use loom::cell::UnsafeCell;
@@ -36,7 +42,18 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 20_000;
-    builder.check(model);
+    let n = std::sync::atomic::AtomicU64::new(0);
+    struct P(std::sync::atomic::AtomicU64);
+    impl Drop for P {
+        fn drop(&mut self) {
+            eprintln!("ITER {}", self.0.load(Relaxed));
+        }
+    }
+    let p = P(n);
+    builder.check(move || {
+        p.0.fetch_add(1, Relaxed);
+        model()
+    });
 }
 
 unsafe extern "C-unwind" fn spawn(

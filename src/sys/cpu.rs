@@ -18,11 +18,11 @@ pub fn count() -> u32 {
 /// One pause in a short wait for another processor, longer with each round, and later given to other threads. False where
 /// there is one processor, and in the models: then it is not worth looking again.
 pub fn pause(round: u32) -> bool {
-    if cfg!(loom) || count() == 1 {
+    if cfg!(loom) {
         return false;
     }
     match round {
-        0..3 => (0..2 << round).for_each(|_| std::hint::spin_loop()),
+        0..3 if count() > 1 => (0..2 << round).for_each(|_| std::hint::spin_loop()),
         _ => std::thread::yield_now(),
     }
     true

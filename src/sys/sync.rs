@@ -5,7 +5,47 @@
 pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(loom)]
+pub use model_atomic::AtomicU32;
+
+/// loom takes a SeqCst load or store for an acquiring or releasing one; with a fence before it or behind it, which loom knows, it is
+/// what it says.
+#[cfg(loom)]
+mod model_atomic {
+    use loom::sync::atomic::{self, Ordering, fence};
+    use std::ops::Deref;
+
+    pub struct AtomicU32(atomic::AtomicU32);
+
+    impl AtomicU32 {
+        #[track_caller]
+        pub fn new(value: u32) -> Self {
+            AtomicU32(atomic::AtomicU32::new(value))
+        }
+        #[track_caller]
+        pub fn load(&self, order: Ordering) -> u32 {
+            if order == Ordering::SeqCst {
+                fence(Ordering::SeqCst);
+            }
+            self.0.load(order)
+        }
+        #[track_caller]
+        pub fn store(&self, value: u32, order: Ordering) {
+            self.0.store(value, order);
+            if order == Ordering::SeqCst {
+                fence(Ordering::SeqCst);
+            }
+        }
+    }
+
+    impl Deref for AtomicU32 {
+        type Target = atomic::AtomicU32;
+        fn deref(&self) -> &Self::Target {
+            &self.0
+        }
+    }
+}
 
 /// The models run all threads on one thread of the system, so thread-locals are loom's, too.
 #[cfg(loom)]

@@ -226,11 +226,9 @@ impl Channel {
         };
         let key = state.lines.push(SENDERS, task, who, timed, Some(item));
         self.note(&state);
-        let interrupted = wait::register(slot, object, key, who, !timed);
+        let registered = wait::register(slot, object, task, key, who, !timed);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        }
+        registered.is_over_at_once(object, task, key, batch);
         Ok(Begun::InLine(key))
     }
 
@@ -303,11 +301,9 @@ impl Channel {
             return Err(self.closed());
         }
         let key = state.lines.push(RECEIVERS, task, who, timed, None);
-        let interrupted = wait::register(slot, object, key, who, !timed);
+        let registered = wait::register(slot, object, task, key, who, !timed);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        }
+        registered.is_over_at_once(object, task, key, batch);
         Ok(Begun::InLine(key))
     }
 

@@ -170,13 +170,11 @@ impl Condition {
         let want = Want::at_depth(self.lock.depth());
         let key = state.lines.push(self.line, task, who, timed, want);
         // It will be an edge when it waits for the lock, which no timeout ends.
-        let interrupted = wait::register(slot, object, key, who, true);
+        let registered = wait::register(slot, object, task, key, who, true);
         slot.dropped_lock();
         self.lock.let_go(&mut state, batch);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        }
+        registered.is_over_at_once(object, task, key, batch);
         Ok(Begun::InLine(key))
     }
 

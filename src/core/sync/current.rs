@@ -36,9 +36,9 @@ thread_local! {
     static WATCH: Cell<Watch> = const { Cell::new(Watch::No) };
 }
 
-/// The C library runs the destructors of a thread's keys in up to this many rounds. The thread's task exits in the last, since
-/// other runtimes' destructors may still use locks as this thread.
-const LAST_ROUND: usize = 4;
+/// The C library runs the destructors of a thread's keys in up to four rounds. The thread's task exits late, since other runtimes'
+/// destructors may still use locks as this thread; but not in the last round, in which thread sanitizers take themselves down.
+const LAST_ROUND: usize = 3;
 
 /// A thread-local's destructor, which the C library runs before those of the keys: it notes that all their rounds are to come.
 struct BeforeKeys;

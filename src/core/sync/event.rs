@@ -135,11 +135,9 @@ impl Event {
             return Err(self.closed());
         }
         let key = state.lines.push(LINE, task, who, timed, ());
-        let interrupted = wait::register(slot, object, key, who, !timed);
+        let registered = wait::register(slot, object, task, key, who, !timed);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        }
+        registered.is_over_at_once(object, task, key, batch);
         Ok(Begun::InLine(key))
     }
 

@@ -66,13 +66,13 @@ fn exit(id: TaskId, batch: &mut Batch) -> Result<Report> {
         )
     });
     // What was granted meanwhile is told by the locks and ties that are looked at last.
-    for wait in &waiting {
+    for wait in waiting.values() {
         if wait.object.withdraw(wait.key, &Why::TaskExited, batch) {
             report.add(Item::WaitCancelled, wait.object.name());
         }
     }
     // A wait that was granted just now is among these.
-    let ops = waiting.iter().filter_map(|w| w.op).chain(unconsumed);
+    let ops = waiting.values().filter_map(|w| w.op).chain(unconsumed);
     for op in ops {
         if let Some(object) = operation::task_exited(op, batch) {
             report.add(Item::GrantPassedOn, object.name());

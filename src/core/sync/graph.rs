@@ -8,6 +8,7 @@ use super::registry;
 use super::task::{self, Kind, Named, TaskId};
 use super::wait::{Lines, Who};
 use crate::sys::clock;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,24 +188,31 @@ fn list<T>(items: impl IntoIterator<Item = T>, one: impl Fn(T) -> String) -> Str
 }
 
 fn json(objects: &[Picture]) -> String {
+    let mut holds: HashMap<TaskId, Vec<&str>> = HashMap::new();
+    let mut waits_for: HashMap<TaskId, Vec<&str>> = HashMap::new();
+    for object in objects {
+        for holder in &object.holders {
+            if let Holding::Task(task) = holder {
+                holds.entry(*task).or_default().push(&object.label);
+            }
+        }
+        for wait in &object.waiting {
+            waits_for.entry(wait.task).or_default().push(&object.label);
+        }
+    }
+    let labels = |of: Option<&Vec<&str>>| list(of.into_iter().flatten(), |label| quoted(label));
     let tasks = list(task::all(), |id| {
         let kind = match task::kind(id) {
             Some(Kind::Thread) => "thread",
             Some(Kind::Job) => "job",
             _ => "host",
         };
-        let held = objects
-            .iter()
-            .filter(|o| o.holders.contains(&Holding::Task(id)));
-        let wanted = objects
-            .iter()
-            .filter(|o| o.waiting.iter().any(|w| w.task == id));
         format!(
             "{{\"id\":{},\"name\":{},\"kind\":\"{kind}\",\"holds\":{},\"waits_for\":{}}}",
             id.0,
             quoted(&task::name(id)),
-            list(held, |o| quoted(&o.label)),
-            list(wanted, |o| quoted(&o.label))
+            labels(holds.get(&id)),
+            labels(waits_for.get(&id))
         )
     });
     let objects = list(objects, |o| {
@@ -242,8 +250,9 @@ fn dot(objects: &[Picture]) -> String {
     let mut out =
         String::from("digraph waits {\n  rankdir=LR;\n  node [fontname=\"sans-serif\"];\n");
     let mut tasks: Vec<TaskId> = Vec::new();
-    let note = |task: TaskId, tasks: &mut Vec<TaskId>| {
-        if !tasks.contains(&task) {
+    let mut seen = HashSet::new();
+    let mut note = |task: TaskId, tasks: &mut Vec<TaskId>| {
+        if seen.insert(task) {
             tasks.push(task);
         }
     };

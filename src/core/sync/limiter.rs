@@ -48,6 +48,17 @@ struct State {
 }
 
 impl State {
+    /// The task with the only token that there is.
+    fn only_holder(&self) -> Option<TaskId> {
+        if self.total > 1 || self.borrowed() != 1 {
+            return None;
+        }
+        match self.holders.iter().next() {
+            Some(Borrower::Task(task)) => Some(*task),
+            _ => None,
+        }
+    }
+
     fn borrowed(&self) -> u64 {
         self.holders.len() as u64
     }
@@ -131,20 +142,29 @@ impl Limiter {
         if state.borrowed() >= state.total || !state.lines.is_empty(LINE) {
             return Ok(false);
         }
-        self.give(state, who);
-        Ok(true)
+        match self.give(state, who) {
+            true => Ok(true),
+            false => Err(Error::new(error::STALE, format!("{who} has exited"))),
+        }
     }
 
     fn registered(&self) -> registry::Place {
         *self.place.get().expect("registered when it was made")
     }
 
-    fn give(&self, state: &mut State, who: Borrower) {
+    /// False if it is a task that has exited, and that nobody would have return the token.
+    fn give(&self, state: &mut State, who: Borrower) -> bool {
         state.in_line.remove(&who);
-        state.holders.insert(who);
-        if let Borrower::Task(task) = who {
-            task::slot_of(task).inspect(|slot| slot.tie(self.registered()));
+        let given = match who {
+            Borrower::Opaque(_) => true,
+            Borrower::Task(task) => {
+                task::slot_of(task).is_some_and(|slot| slot.tie(task, self.registered()))
+            }
+        };
+        if given {
+            state.holders.insert(who);
         }
+        given
     }
 
     fn take_back(&self, state: &mut State, who: Borrower) {
@@ -159,12 +179,29 @@ impl Limiter {
         while state.borrowed() < state.total
             && let Some(waiter) = state.lines.pop(LINE)
         {
-            self.give(state, waiter.want);
+            let who = waiter.want;
+            if !self.give(state, who) {
+                let what = format!("a token of {}", self.label.as_str());
+                let why = Why::TaskExited;
+                state.lines.refuse(waiter, &why, &what, String::new, batch);
+                continue;
+            }
             let answer = Answer {
-                granted: Granted::Token(waiter.want),
+                granted: Granted::Token(who),
                 ..Answer::default()
             };
             state.lines.complete(waiter, answer, batch);
+        }
+        self.look_at_the_holder(state, batch);
+    }
+
+    /// Whoever has the only token may have come to hold up those in line just now, and wait for one of them.
+    fn look_at_the_holder(&self, state: &State, batch: &mut Batch) {
+        if !state.lines.is_empty(LINE)
+            && let Some(task) = state.only_holder()
+            && let Some(wait) = task::slot_of(task).and_then(|slot| slot.sole_wait())
+        {
+            batch.look_for_ring(task, wait);
         }
     }
 
@@ -234,11 +271,12 @@ impl Limiter {
         }
         state.in_line.insert(who);
         let key = state.lines.push(LINE, waiter, by, !edge, who);
-        let interrupted = wait::register(slot, object, key, by, edge);
+        let registered = wait::register(slot, object, waiter, key, by, edge);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, waiter, key, batch);
-        } else if edge
+        if registered.is_over_at_once(object, waiter, key, batch) {
+            return Ok(Begun::InLine(key));
+        }
+        if edge
             && let Some(ring) = deadlock::refuse_ring(waiter, object, key, true, batch)
             && !matches!(by, Who::Thread(_))
         {
@@ -365,13 +403,7 @@ impl Object for Limiter {
     fn held_up_by(&self, key: Key) -> Option<TaskId> {
         let state = self.state.lock();
         state.lines.get(key)?;
-        if state.total > 1 || state.borrowed() != 1 {
-            return None;
-        }
-        match state.holders.iter().next() {
-            Some(Borrower::Task(task)) => Some(*task),
-            _ => None,
-        }
+        state.only_holder()
     }
 
     fn pass_on(&self, _: TaskId, answer: Answer, batch: &mut Batch) {

@@ -44,6 +44,7 @@ pub(super) const FOR_LOCK: u32 = 0;
 /// Up to this long is a lock left to whoever is fastest.
 const UNFAIR_NS: u64 = 1_000_000;
 const SPINS: u32 = 10;
+const STRICT_SPINS: u32 = 40;
 
 /// What is wrong with a lock whose word has SICK. Plain data, which is whole in a fork child whatever another thread was doing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -270,7 +271,12 @@ impl Lock {
 
     /// Looks for a while whether the lock comes free, as long as nobody is in line.
     fn spin(&self, task: TaskId) -> bool {
-        for round in 0..SPINS {
+        let rounds = if self.is(STRICT_FIFO) {
+            STRICT_SPINS
+        } else {
+            SPINS
+        };
+        for round in 0..rounds {
             let word = self.word.load(Ordering::Relaxed);
             if word == 0 && self.take_free(task) {
                 return true;
@@ -316,12 +322,13 @@ impl Lock {
         let key = state
             .lines
             .push(FOR_LOCK, task, who, !edge, Want::at_depth(0));
-        let interrupted = wait::register(slot, object, key, who, edge);
+        let registered = wait::register(slot, object, task, key, who, edge);
         self.see_to_the_first(&mut state, batch);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        } else if edge
+        if registered.is_over_at_once(object, task, key, batch) {
+            return Ok(Begun::InLine(key));
+        }
+        if edge
             && let Some(ring) = deadlock::refuse_ring(task, object, key, true, batch)
             && !matches!(who, Who::Thread(_))
         {
@@ -503,7 +510,7 @@ impl Lock {
         }
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, || format!("release {}", self.label.as_str()))?;
+        self.check_owner(task, || "release a lock that it does not hold".to_owned())?;
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > 0 {
             self.depth.store(depth - 1, Ordering::Relaxed);
@@ -532,10 +539,9 @@ impl Lock {
         Err(Error::new(
             error::NOT_OWNER,
             format!(
-                "{} cannot {}: {} is held by {holder}",
+                "{} cannot {}: it is held by {holder}",
                 Named(task),
-                cannot(),
-                self.label.as_str()
+                cannot()
             ),
         ))
     }
@@ -591,8 +597,13 @@ impl Lock {
     /// The word names a task that has exited: it held the lock; or it was granted it and has not come to know, and then the grant goes
     /// to the next, and nothing breaks.
     fn owner_is_gone(&self, state: &mut State, owner: TaskId, batch: &mut Batch) {
+        // It may have released the lock before it exited, and somebody else have it. If the word still names it now that it has
+        // exited, that stays so: no other task has its number.
+        if owner_of(self.word.load(Ordering::Acquire)) != owner {
+            return;
+        }
         match state.handed_to {
-            Some(op) if operation::is_unclaimed(op) => self.pass_on_under(state, batch),
+            Some(op) if operation::revoke(op) => self.pass_on_under(state, batch),
             _ => self.owner_died(state, owner, batch),
         }
     }
@@ -607,6 +618,20 @@ impl Lock {
     }
 
     fn owner_died(&self, state: &mut State, owner: TaskId, batch: &mut Batch) {
+        // SICK: from here on no fast path changes the word, whatever the host does.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            if owner_of(word) != owner {
+                return;
+            }
+            match self
+                .word
+                .compare_exchange(word, word | SICK, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => break,
+                Err(now) => word = now,
+            }
+        }
         state.breaks += 1;
         let what = self.label.as_str();
         self.depth.store(0, Ordering::Relaxed);
@@ -658,10 +683,10 @@ impl Lock {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         let owner = owner_of(self.word.load(Ordering::Acquire));
-        let forked = task::life(owner) == Life::Forked;
         if owner != TaskId::NONE && task::life(owner) == Life::Exited {
-            self.owner_died(&mut state, owner, &mut batch);
+            self.owner_is_gone(&mut state, owner, &mut batch);
         }
+        let forked = task::life(owner_of(self.word.load(Ordering::Acquire))) == Life::Forked;
         let result = match state.health {
             _ if state.closed => Err(self.closed()),
             Health::NotRecoverable => Err(self.not_recoverable()),
@@ -699,7 +724,7 @@ impl Lock {
     pub fn make_consistent(&self, task: TaskId) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, || "make it consistent".to_owned())?;
+        self.check_owner(task, || format!("make {} consistent", self.label.as_str()))?;
         let Health::OwnerDied = state.health else {
             return Err(Error::new(
                 error::INVAL,
@@ -765,6 +790,10 @@ impl Lock {
         };
         let why = format!("{} {busy}", self.label.as_str());
         Err(Error::new(error::BUSY, why))
+    }
+
+    fn owner_by_word(&self) -> TaskId {
+        owner_of(self.word.load(Ordering::Relaxed))
     }
 
     /// Who holds it: none if it is free or broken.
@@ -915,13 +944,17 @@ impl Object for Lock {
                     // It was told to come back before; nothing but the lock ends this.
                     return false;
                 }
+                // Its own exit comes to what it holds later.
+                let is_owner = state.lines.get(key).map(|w| w.task) == Some(self.owner_by_word());
                 if let Some(waiter) = state.lines.remove(key) {
                     let lacking = || self.not_had();
                     let what = self.label.as_str();
                     state.lines.refuse(waiter, why, what, lacking, batch);
                 }
                 // It may have been the one that was roused.
-                self.see_to_the_first(&mut state, batch);
+                if !(is_owner && matches!(why, Why::TaskExited)) {
+                    self.see_to_the_first(&mut state, batch);
+                }
                 true
             }
             Some(_) => condition::withdraw(self, &mut state, key, why, batch),

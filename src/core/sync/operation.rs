@@ -6,7 +6,7 @@
 //! abandon that meets a grant has either happened or not. Locks are taken in the order object, task's slot, operation's slot.
 
 use super::task::{self, TaskId};
-use super::wait::{Answer, Batch, Key, Object, Why};
+use super::wait::{Answer, Batch, Granted, Key, Object, Why};
 use crate::core::callback::{CompleteFn, Opaque};
 use crate::core::error::{self, Error, Result};
 use crate::sys::lock::{ForkLock, ForkReset, static_lock};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 const SLOT_BITS: u32 = 24;
 
 /// An operation's number. 0 is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct OpId(pub u64);
 
 /// Whom an operation tells.
@@ -156,7 +156,7 @@ pub fn complete_at_once(op: OpId, object: Arc<dyn Object>, answer: Answer) {
         state.task
     });
     if let Some(slot) = task.and_then(task::slot_of) {
-        slot.with_info(|info| info.unconsumed.push(op));
+        slot.with_info(|info| info.unconsumed.insert(op));
     }
 }
 
@@ -210,9 +210,19 @@ fn waiting(op: OpId) -> Option<(Arc<dyn Object>, Key)> {
     })?
 }
 
-/// Whether it was granted something that its callback has not been told of.
-pub fn is_unclaimed(op: OpId) -> bool {
-    with(op, |state| matches!(&state.phase, Phase::Ready(..))).unwrap_or(false)
+/// Under the object's lock, when the task has exited: takes back what it was granted and its callback has not been told of, and will
+/// not be. False if there is nothing of the kind.
+pub fn revoke(op: OpId) -> bool {
+    with(op, |state| match &mut state.phase {
+        Phase::Ready(object, answer) if answer.status >= 0 || answer.holds_lock => {
+            let why = format!("the task that was granted {} exited", object.label());
+            *answer = Answer::refused(error::CANCELLED, why);
+            answer.granted = Granted::Revoked;
+            true
+        }
+        _ => false,
+    })
+    .unwrap_or(false)
 }
 
 pub fn is_own_grant(op: OpId) -> bool {
@@ -292,6 +302,13 @@ pub fn abandon(op: OpId, batch: &mut Batch) -> Result<()> {
 /// CANCELLED.
 pub fn task_exited(op: OpId, batch: &mut Batch) -> Option<Arc<dyn Object>> {
     let taken = with(op, |state| match &mut state.phase {
+        Phase::Ready(object, answer) if answer.granted == Granted::Revoked => {
+            let nothing = Answer {
+                granted: Granted::Revoked,
+                ..Answer::default()
+            };
+            Some((Arc::clone(object), nothing, state.task))
+        }
         Phase::Ready(object, answer) if answer.status >= 0 || answer.holds_lock => {
             let why = format!("the task that was granted {} exited", object.label());
             let granted = std::mem::replace(answer, Answer::refused(error::CANCELLED, why));
@@ -300,6 +317,8 @@ pub fn task_exited(op: OpId, batch: &mut Batch) -> Option<Arc<dyn Object>> {
         _ => None,
     })??;
     let (object, granted, task) = taken;
-    object.pass_on(task, granted, batch);
+    if granted.granted != Granted::Revoked {
+        object.pass_on(task, granted, batch);
+    }
     Some(object)
 }

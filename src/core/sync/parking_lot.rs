@@ -175,11 +175,9 @@ impl ParkingLot {
         }
         lots.lot(self.line).counts.waits += 1;
         let key = lots.lines.push(self.line, task, who, timed, ());
-        let interrupted = wait::register(slot, object, key, who, !timed);
+        let registered = wait::register(slot, object, task, key, who, !timed);
         drop(lots);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        }
+        registered.is_over_at_once(object, task, key, batch);
         Ok(Begun::InLine(key))
     }
 
@@ -252,9 +250,12 @@ impl ParkingLot {
         let breakers = &mut lots.lot(self.line).breakers;
         match breakers.iter_mut().find(|(t, _)| *t == task) {
             Some((_, times)) => *times += 1,
+            None if slot.tie(task, self.registered()) => breakers.push((task, 1)),
             None => {
-                breakers.push((task, 1));
-                slot.tie(self.registered());
+                return Err(Error::new(
+                    error::STALE,
+                    format!("{} has exited", Named(task)),
+                ));
             }
         }
         Ok(())

@@ -445,7 +445,9 @@ impl World {
     }
 
     fn set_total(&mut self) {
-        if std::env::var("NOTOTAL").is_ok() { return; }
+        if std::env::var("NOTOTAL").is_ok() {
+            return;
+        }
         let (limiter, total) = (self.random.below(LIMITERS), self.random.below(3));
         self.limiters[limiter].set_total(total as u64);
         self.model.set_total(limiter, total);

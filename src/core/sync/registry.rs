@@ -10,14 +10,17 @@ use std::sync::Arc;
 /// A row that is taken has its object; the number is the object's as long as it lives.
 pub struct Row(ForkLock<Entry>);
 
-struct Entry(Option<Arc<dyn Object>>);
+/// One word, which is whole in a fork child whatever another thread was doing.
+struct Entry(Option<Box<Arc<dyn Object>>>);
 
 impl ForkReset for Entry {
-    fn reset_in_child(&mut self) {
-        // Caught while it was being registered or freed, by a thread that is not here.
-        std::mem::forget(self.0.take());
+    fn reset_in_child(&mut self) {}
+}
+
+impl Entry {
+    fn object(&self) -> Option<Arc<dyn Object>> {
+        self.0.as_deref().cloned()
     }
-    fn keep_in_child(&mut self) {}
 }
 
 impl Default for Row {
@@ -48,7 +51,7 @@ pub fn add(object: Arc<dyn Object>) -> Place {
     let index = free.0.pop().map(|i| i as usize).or_else(|| OBJECTS.grow());
     drop(free);
     if let Some(row) = index.and_then(|i| OBJECTS.get(i)) {
-        row.0.lock().0 = Some(object);
+        row.0.lock().0 = Some(Box::new(object));
     }
     Place(index.map(|i| i as u32))
 }
@@ -64,12 +67,12 @@ pub fn remove(place: Place) {
 
 /// The object that is registered there now.
 pub fn at(place: Place) -> Option<Arc<dyn Object>> {
-    OBJECTS.get(place.0? as usize)?.0.lock().0.clone()
+    OBJECTS.get(place.0? as usize)?.0.lock().object()
 }
 
 /// The objects there are; none is locked.
 pub fn all() -> Vec<Arc<dyn Object>> {
     (0..OBJECTS.rows())
-        .filter_map(|index| OBJECTS.get(index)?.0.lock().0.clone())
+        .filter_map(|index| OBJECTS.get(index)?.0.lock().object())
         .collect()
 }

@@ -210,11 +210,9 @@ impl Semaphore {
             }
         }
         let key = state.lines.push(LINE, task, who, timed, n);
-        let interrupted = wait::register(slot, object, key, who, !timed);
+        let registered = wait::register(slot, object, task, key, who, !timed);
         drop(state);
-        if interrupted {
-            wait::interrupted(object, task, key, batch);
-        }
+        registered.is_over_at_once(object, task, key, batch);
         Ok(Begun::InLine(key))
     }
 

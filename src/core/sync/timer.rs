@@ -20,6 +20,8 @@ use std::ffi::c_void;
 
 struct Timers {
     due: BinaryHeap<Reverse<(Deadline, u64)>>,
+    /// How many were left after the completed ones were last swept out.
+    swept: usize,
     running: bool,
 }
 
@@ -37,12 +39,14 @@ impl Timers {
 impl ForkReset for Timers {
     fn reset_in_child(&mut self) {
         std::mem::forget(std::mem::take(&mut self.due));
+        self.swept = 0;
         self.running = false;
     }
 }
 
 static_lock!(static TIMERS: Timers = Timers {
     due: BinaryHeap::new(),
+    swept: 0,
     running: false,
 });
 
@@ -61,6 +65,12 @@ pub fn add(deadline: Deadline, op: OpId) {
     timers.due.push(Reverse((deadline, op.0)));
     // It may have completed meanwhile.
     timers.clear_front();
+    if timers.due.len() > 2 * timers.swept + 64 {
+        timers
+            .due
+            .retain(|Reverse((_, op))| operation::is_waiting(OpId(*op)));
+        timers.swept = timers.due.len();
+    }
     let Some(&Reverse((_, next))) = timers.due.peek() else {
         return;
     };
@@ -133,6 +143,7 @@ fn run() {
         drop(timers);
         let mut batch = Batch::new();
         operation::time_out(OpId(op), &mut batch);
-        batch.finish();
+        // A callback may take long, or end its thread.
+        batch.finish_elsewhere();
     }
 }

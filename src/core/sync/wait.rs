@@ -12,6 +12,7 @@ use super::report::Report;
 use super::task::{self, Slot, TaskId};
 use crate::core::error::{self, Error, Result, Status};
 use crate::sys::clock::{self, Deadline};
+use crate::sys::fork;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -71,6 +72,8 @@ pub enum Granted {
     Token(super::limiter::Borrower),
     /// Let go from a lot: its line, and which lot that was.
     Lot(u32, u64),
+    /// It was taken away again, since the task has exited.
+    Revoked,
 }
 
 /// How a wait ended.
@@ -577,9 +580,45 @@ pub enum Begun {
     InLine(Key),
 }
 
-/// Under the object's lock: notes in the slot of the waiter's task what it waits for. True if a blocking wait is to end at once,
-/// since its task was interrupted: [`interrupted`] is to follow, with no lock held.
-pub fn register(slot: &Slot, object: &Arc<dyn Object>, key: Key, who: Who, edge: bool) -> bool {
+/// Whether a wait goes on after it was noted in the slot of its task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    Fine,
+    /// The task was interrupted before, and the wait blocks.
+    Interrupted,
+    /// The task has exited meanwhile.
+    Gone,
+}
+
+impl Registered {
+    /// With no lock held: ends a wait that is not to be.
+    pub fn is_over_at_once(
+        self,
+        object: &Arc<dyn Object>,
+        task: TaskId,
+        key: Key,
+        batch: &mut Batch,
+    ) -> bool {
+        match self {
+            Registered::Fine => {}
+            Registered::Interrupted => interrupted(object, task, key, batch),
+            Registered::Gone => {
+                object.withdraw(key, &Why::TaskExited, batch);
+            }
+        }
+        self != Registered::Fine
+    }
+}
+
+/// Under the object's lock: notes in the slot of the waiter's task what it waits for.
+pub fn register(
+    slot: &Slot,
+    object: &Arc<dyn Object>,
+    task: TaskId,
+    key: Key,
+    who: Who,
+    edge: bool,
+) -> Registered {
     let (op, blocks) = match who {
         Who::Thread(parker) => (None, parker.is_to_sleep()),
         Who::Op(op) => {
@@ -593,7 +632,7 @@ pub fn register(slot: &Slot, object: &Arc<dyn Object>, key: Key, who: Who, edge:
         op,
         edge,
     };
-    slot.begin_wait(waiting, blocks)
+    slot.begin_wait(task, waiting, blocks)
 }
 
 /// Ends the wait of a task that was interrupted before; if it has been granted meanwhile, the next one is.
@@ -623,6 +662,7 @@ pub fn block(
     deadline: Deadline,
     begin: impl FnOnce(Who, &mut Batch) -> Result<Begun>,
 ) -> Result<Answer> {
+    let born_in = fork::generation();
     let parker = Parker::prepare(!deadline.has_passed());
     let mut batch = Batch::new();
     let begun = begin(Who::Thread(parker), &mut batch);
@@ -640,6 +680,15 @@ pub fn block(
     };
     let mut deadline = deadline;
     loop {
+        if born_in != fork::generation() {
+            // A callback that ran here forked: in the child nobody knows of this wait.
+            parker.done();
+            let why = format!(
+                "the process forked inside a call that waits for {}",
+                object.label()
+            );
+            return Err(Error::new(error::FORKED, why));
+        }
         let mut batch = Batch::new();
         match parker.sleep(deadline) {
             Up::Done => break,
