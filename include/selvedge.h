@@ -1731,8 +1731,6 @@ selv_status selv_task_new(const char *name,
  *
  * Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy:
  * from any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
- *
- * # Safety `out` is NULL or has as many bytes as its `struct_size` says.
  */
 selv_status selv_task_exit(selv_task t,
                            struct selv_task_report *out);
@@ -1879,8 +1877,6 @@ selv_status selv_lock_try_acquire(struct selv_lock *l,
  *
  * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
  * works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
- *
- * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_acquire(struct selv_lock *l,
                               selv_task task,
@@ -1896,8 +1892,6 @@ selv_status selv_lock_acquire(struct selv_lock *l,
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
  * `completion->fn` must not be NULL; `out_op` may be.
- *
- * # Safety `l` is NULL or a lock; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_lock_acquire_async(struct selv_lock *l,
                                     selv_task task,
@@ -2232,8 +2226,6 @@ selv_status selv_limiter_acquire(struct selv_limiter *l,
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
- *
- * # Safety `l` is NULL or a limiter; `completion` is NULL or a completion; `out_op` is NULL or writable.
  */
 selv_status selv_limiter_acquire_async(struct selv_limiter *l,
                                        selv_task borrower,

@@ -227,7 +227,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire(
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety `l` is NULL or a limiter; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety
+/// `l` is NULL or a limiter; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_limiter_acquire_async(
     l: *mut Limiter,

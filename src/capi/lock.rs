@@ -247,7 +247,8 @@ pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
 /// Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
 /// works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
 ///
-/// # Safety `l` is NULL or a lock.
+/// # Safety
+/// `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_acquire(
     l: *mut Lock,
@@ -272,7 +273,8 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire(
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
 /// `completion->fn` must not be NULL; `out_op` may be.
 ///
-/// # Safety `l` is NULL or a lock; `completion` is NULL or a completion; `out_op` is NULL or writable.
+/// # Safety
+/// `l` is NULL or a lock; `completion` is NULL or a completion; `out_op` is NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_acquire_async(
     l: *mut Lock,

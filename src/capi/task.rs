@@ -117,7 +117,8 @@ pub unsafe extern "C" fn selv_task_new(name: *const c_char, out: *mut selv_task)
 /// Threads: any, but after all other calls of this task. Blocks: no; callbacks of operations that it completes run here. Reentrancy:
 /// from any callback. Fork: works in a child for the child's tasks. NULL: `out` may be NULL.
 ///
-/// # Safety `out` is NULL or has as many bytes as its `struct_size` says.
+/// # Safety
+/// `out` is NULL or has as many bytes as its `struct_size` says.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_task_exit(
     t: selv_task,

@@ -539,9 +539,10 @@ impl Lock {
         Err(Error::new(
             error::NOT_OWNER,
             format!(
-                "{} cannot {}: it is held by {holder}",
+                "{} cannot {}: {} is held by {holder}",
                 Named(task),
-                cannot()
+                cannot(),
+                self.label.as_str()
             ),
         ))
     }
@@ -724,7 +725,9 @@ impl Lock {
     pub fn make_consistent(&self, task: TaskId) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, || format!("make {} consistent", self.label.as_str()))?;
+        self.check_owner(task, || {
+            "make a lock consistent that it does not hold".to_owned()
+        })?;
         let Health::OwnerDied = state.health else {
             return Err(Error::new(
                 error::INVAL,
