@@ -30,6 +30,26 @@ static void waiters_are_sent_away_first() {
       [](const auto &s) { return s.receivers_waiting; });
 }
 
+static void a_condition_and_a_limiter_too() {
+  selv::lock l("outlives");
+  std::optional<selv::condition> c(std::in_place, l, "changed");
+  ends_under_a_waiter(
+      std::move(c),
+      [&](selv_condition *handle) {
+        const std::lock_guard<selv::lock> g(l);
+        std::int32_t holds = 0;
+        const selv_status status = selv_condition_wait(handle, SELV_TASK_CURRENT, SELV_FOREVER, &holds);
+        CHECK(holds == 1);
+        return status;
+      },
+      [](const auto &s) { return s.waiting; });
+  std::optional<selv::limiter> none(std::in_place, 1);
+  none->set_total(0);
+  ends_under_a_waiter(
+      std::move(none), [](selv_limiter *handle) { return selv_limiter_acquire(handle, SELV_TASK_CURRENT, SELV_FOREVER); },
+      [](const auto &s) { return s.waiting; });
+}
+
 static void an_operation_is_completed_by_the_end_of_its_object() {
   gate called;
   std::optional<selv::event> e(std::in_place);
@@ -158,6 +178,7 @@ static void a_lock_from_c() {
 
 int main() {
   CHECK_RUN(waiters_are_sent_away_first);
+  CHECK_RUN(a_condition_and_a_limiter_too);
   CHECK_RUN(an_operation_is_completed_by_the_end_of_its_object);
   CHECK_RUN(a_lock_that_is_held_is_left_as_it_is);
   CHECK_RUN(a_limiter_that_lends_is_left_as_it_is);
