@@ -19,7 +19,7 @@ help:
 	@echo 'make demo-deadlock   a ring of three tasks in C, Java and Python is refused where it would close; drawn to target/demo/deadlock.svg'
 	@echo 'make test     install what is missing and run every test'
 	@echo 'make check    the slow tests: models, sanitizers, memcheck, full-size storms'
-	@echo 'make bench    the side-by-side benchmarks; writes docs/benchmarks.md'
+	@echo 'make bench    the side-by-side benchmarks; writes docs/benchmarks.md (ARGS=locks: one suite)'
 	@echo 'make lib      the library: $(OUT)/libselvedge.so and libselvedge.a'
 	@echo 'make install  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make header   generate include/selvedge.h anew after a change in src/capi'
@@ -56,7 +56,7 @@ check: setup-check runtimes lib
 	tools/check.sh $(CHECK)
 
 bench: setup-bench runtimes lib
-	cargo run --release --locked -p selvedge-benches -- --write docs
+	cargo run --release --locked -p selvedge-benches -- --write docs $(ARGS)
 
 install: lib
 	install -d $(DESTDIR)$(INCLUDEDIR)/selvedge $(DESTDIR)$(LIBDIR)/pkgconfig

@@ -52,7 +52,10 @@ fn installed(dest: &Path) -> Result<(), String> {
 }
 
 fn every_file(dest: &Path) -> Result<(), String> {
-    let mut wanted = vec!["include/selvedge.h".to_owned()];
+    let mut wanted = vec![
+        "include/selvedge.h".to_owned(),
+        "include/selvedge.hpp".to_owned(),
+    ];
     for preset in support::files_with_extension(&root().join("include/selvedge"), "h")? {
         wanted.push(format!("include/selvedge/{}.h", support::stem(&preset)));
     }

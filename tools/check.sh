@@ -24,7 +24,8 @@ TABLE
 
 # A fork child forgets what the parent's threads had in hand, and must not free it, which looks like leaks: these run with no
 # search for leaks.
-forking=(fork_child fork_hooks fork_storm trace)
+forking=(trace)
+for program in c-tests/fork_*.c; do forking+=("$(basename "$program" .c)"); done
 
 pass() { printf 'ok       %s: %s\n' "$1" "$2"; passed=$((passed + 1)); }
 flunk() { printf 'FAILED   %s: %s (%s)\n' "$1" "$2" "$3"; failed=$((failed + 1)); }
@@ -134,7 +135,7 @@ stage_asan() {
   report asan "$logs/asan-rust.log" $?
   # Not gcc 12: the allocator of its runtime stays locked in a child that is forked while another thread allocates.
   local words=("SELV_LIB_DIR=$lib" SELV_CC=clang-22 "SELV_CFLAGS=$flags" SELV_TIMEOUT_FACTOR=4)
-  c_tests asan "${words[@]}" "ASAN_OPTIONS=$options"
+  c_tests asan "${words[@]}" "ASAN_OPTIONS=$options" "LSAN_OPTIONS=suppressions=$root/tools/lsan.supp:print_suppressions=0"
   forking_tests asan "${words[@]}" "ASAN_OPTIONS=$options:detect_leaks=0"
   # shellcheck disable=SC2086
   planted asan leak "LeakSanitizer: detected memory leaks" "" "$lib" clang-22 $flags
@@ -163,6 +164,7 @@ stage_memcheck() {
   # Leaks that are possible only are not counted: they are the stacks of workers that live as the process ends.
   local plain="valgrind --quiet --error-exitcode=9"
   local leaks="$plain --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite"
+  leaks+=" --suppressions=$root/tools/memcheck.supp"
   local words=(SELV_TIMEOUT_FACTOR=8 SELV_TEST_PATIENCE=300)
   c_tests memcheck "${words[@]}" "SELV_RUNNER=$leaks"
   forking_tests memcheck "${words[@]}" "SELV_RUNNER=$plain"

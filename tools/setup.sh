@@ -17,8 +17,8 @@ fail()  { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # What each group adds to the one before it.
 demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev mono-mcs unzip python3 python3-pip graphviz"
-test_packages="g++ binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind"
-check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev clang-22 libclang-rt-22-dev llvm-22"
+test_packages="g++ clang-22 binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind"
+check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev libclang-rt-22-dev llvm-22"
 bench_packages="gcc g++ libc6-dev make pkg-config default-jdk-headless libpython3-dev python3 python3-pip python3-venv
                 libuv1-dev libglib2.0-dev libtbb-dev libboost-dev libthread-pool-dev libnsync-dev libabsl-dev"
 
