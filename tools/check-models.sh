@@ -5,7 +5,7 @@
 # The output is like that of a Rust test driver: one line for each model and each mutant.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/models} CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_INCREMENTAL=0
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/models} CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_INCREMENTAL=1
 export RUST_BACKTRACE=0 LOOM_LOG=off
 log=$CARGO_TARGET_DIR/log
 mkdir -p "$CARGO_TARGET_DIR"
@@ -25,6 +25,24 @@ sleep_over_handle  shutdown::shutdown_against_submit       a handle that the hos
 admit_late         hooks::unregister_against_named_start   a hook is started whose removal has begun
 free_early         hooks::unregister_against_start         user data are freed while a worker has the hook started
 line_up_twice      hooks::removal_after_lining_up           a worker goes on with its hooks after it was listed as idle
+relaxed_release    locks::two_owners_in_turn                a lock's next owner need not see what the last one wrote
+relaxed_answer     locks::timeout_against_strict_grant      a waiter need not see the answer that it is woken for
+unflagged          locks::two_owners_in_turn                a waiter lines up unseen by the owner's release
+forget_the_second  locks::release_to_two_waiters            a lock that is handed over does not know of those behind
+lose_in_silence    locks::roused_waiter_against_barger      a roused waiter that comes too late does not tell the new owner
+leave_in_silence   locks::timeout_of_the_roused_against_the_next  one that was roused gives up, and rouses nobody in its place
+trust_the_first_look  locks::release_and_exit_against_acquire  an owner that released and exited breaks what it does not hold
+exit_with_the_grant  locks::release_and_exit_against_a_waiters_exit  a lock granted to a task that has exited is not passed on
+abandon_what_was_granted  locks::abandon_against_grant       a lock granted to an abandoned operation is not passed on
+return_in_silence  conditions::notify_against_timeout       a condition's waiter wants its lock back and does not say so
+no_heir            conditions::robust_owners_exit_against_timeout  a robust lock that nobody waited for is nobody's for ever
+relaxed_waits      rings::two_operations_close_one_ring     of two that begin to wait for each other, neither sees the other
+unconfirmed        rings::two_tasks_close_one_ring          both of two that close a ring are refused
+never_look_back    rings::a_ring_that_a_cancel_closes       a ring is looked for by beginning waits only
+unflagged_permits  primitives::semaphore_release_against_wait  a waiter lines up unseen by a semaphore's release
+leave_the_rest_waiting  primitives::semaphore_release_against_cancel_of_the_head  those behind one who gave up are not looked at
+keep_the_token     primitives::limiter_release_against_exit  a token goes with the task that exits
+drop_the_item      primitives::channel_send_against_abandoned_receive  an item given to an abandoned receive is gone
 TABLE
 }
 
@@ -55,7 +73,7 @@ else
 fi
 
 while read -r mutant model _; do
-  if ! grep -q "selv_mutant = \"$mutant\"" src/*/*.rs; then
+  if ! grep -qr "selv_mutant = \"$mutant\"" src; then
     fail "mutant::$mutant::exists"
   elif models "$model" "--cfg selv_mutant=\"$mutant\""; then
     fail "mutant::$mutant"

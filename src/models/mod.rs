@@ -42,18 +42,7 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 20_000;
-    let n = std::sync::atomic::AtomicU64::new(0);
-    struct P(std::sync::atomic::AtomicU64);
-    impl Drop for P {
-        fn drop(&mut self) {
-            eprintln!("ITER {}", self.0.load(Relaxed));
-        }
-    }
-    let p = P(n);
-    builder.check(move || {
-        p.0.fetch_add(1, Relaxed);
-        model()
-    });
+    builder.check(model);
 }
 
 unsafe extern "C-unwind" fn spawn(

@@ -406,6 +406,9 @@ impl Object for Channel {
         let (Granted::Item(number), Some(item)) = (answer.granted, answer.data) else {
             return;
         };
+        if cfg!(selv_mutant = "drop_the_item") {
+            return;
+        }
         let mut state = self.state.lock();
         match state.lines.pop(RECEIVERS) {
             Some(receiver) => {

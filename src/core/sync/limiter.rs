@@ -416,7 +416,7 @@ impl Object for Limiter {
     fn tied_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
         let mut state = self.state.lock();
         let who = Borrower::Task(task);
-        if state.holders.contains(&who) {
+        if state.holders.contains(&who) && !cfg!(selv_mutant = "keep_the_token") {
             self.take_back(&mut state, who);
             self.serve(&mut state, batch);
             report.add(Item::TokenReturned, &self.label.name);

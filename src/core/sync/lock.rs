@@ -196,7 +196,16 @@ impl Lock {
         // Release pairs with the Acquire in `take_free`: what the owner did under the lock is seen by the next.
         let released = self
             .word
-            .compare_exchange(held_by(task), 0, Ordering::Release, Ordering::Relaxed)
+            .compare_exchange(
+                held_by(task),
+                0,
+                if cfg!(selv_mutant = "relaxed_release") {
+                    Ordering::Relaxed
+                } else {
+                    Ordering::Release
+                },
+                Ordering::Relaxed,
+            )
             .is_ok();
         if released {
             // The lock may be gone from here on.
@@ -414,7 +423,10 @@ impl Lock {
             };
             let first = state.lines.get(key).expect("in line");
             let word = self.word.load(Ordering::Relaxed);
-            if word == SICK && matches!(state.health, Health::OwnerDied) {
+            if word == SICK
+                && matches!(state.health, Health::OwnerDied)
+                && !cfg!(selv_mutant = "no_heir")
+            {
                 return self.hand_on(state, batch);
             }
             if first.want.roused || word & SICK != 0 {
@@ -441,6 +453,7 @@ impl Lock {
                     return self.hand_over(state, key, error::OK, batch);
                 }
             } else if word & QUEUED != 0
+                || cfg!(selv_mutant = "unflagged")
                 || self
                     .word
                     .compare_exchange(word, word | QUEUED, Ordering::Relaxed, Ordering::Relaxed)
@@ -461,7 +474,7 @@ impl Lock {
 
     /// QUEUED, if others are in line behind the first.
     fn queued_after_one(&self, state: &State) -> u64 {
-        match state.lines.len(FOR_LOCK) > 1 {
+        match state.lines.len(FOR_LOCK) > 1 && !cfg!(selv_mutant = "forget_the_second") {
             true => QUEUED,
             false => 0,
         }
@@ -600,7 +613,9 @@ impl Lock {
     fn owner_is_gone(&self, state: &mut State, owner: TaskId, batch: &mut Batch) {
         // It may have released the lock before it exited, and somebody else have it. If the word still names it now that it has
         // exited, that stays so: no other task has its number.
-        if owner_of(self.word.load(Ordering::Acquire)) != owner {
+        if owner_of(self.word.load(Ordering::Acquire)) != owner
+            && !cfg!(selv_mutant = "trust_the_first_look")
+        {
             return;
         }
         match state.handed_to {
@@ -622,7 +637,7 @@ impl Lock {
         // SICK: from here on no fast path changes the word, whatever the host does.
         let mut word = self.word.load(Ordering::Acquire);
         loop {
-            if owner_of(word) != owner {
+            if owner_of(word) != owner && !cfg!(selv_mutant = "trust_the_first_look") {
                 return;
             }
             match self
@@ -868,6 +883,9 @@ impl Lock {
         {
             batch.look_for_ring(task, wait);
         }
+        if cfg!(selv_mutant = "return_in_silence") {
+            return;
+        }
         self.see_to_the_first(state, batch);
     }
 
@@ -955,7 +973,9 @@ impl Object for Lock {
                     state.lines.refuse(waiter, why, what, lacking, batch);
                 }
                 // It may have been the one that was roused.
-                if !(is_owner && matches!(why, Why::TaskExited)) {
+                if !(is_owner && matches!(why, Why::TaskExited))
+                    && !cfg!(selv_mutant = "leave_in_silence")
+                {
                     self.see_to_the_first(&mut state, batch);
                 }
                 true
@@ -1024,6 +1044,9 @@ impl Object for Lock {
         waiter.want.roused = false;
         if let Who::Thread(parker) = waiter.who {
             parker.lie_down_again();
+        }
+        if cfg!(selv_mutant = "lose_in_silence") {
+            return;
         }
         self.see_to_the_first(&mut state, batch);
     }

@@ -291,7 +291,9 @@ pub fn abandon(op: OpId, batch: &mut Batch) -> Result<()> {
     }
     match consume(op) {
         Some(ready) => {
-            ready.pass_on(batch);
+            if !cfg!(selv_mutant = "abandon_what_was_granted") {
+                ready.pass_on(batch);
+            }
             Ok(())
         }
         None => Err(too_late("has been abandoned, or its callback has begun")),
@@ -317,7 +319,7 @@ pub fn task_exited(op: OpId, batch: &mut Batch) -> Option<Arc<dyn Object>> {
         _ => None,
     })??;
     let (object, granted, task) = taken;
-    if granted.granted != Granted::Revoked {
+    if granted.granted != Granted::Revoked && !cfg!(selv_mutant = "exit_with_the_grant") {
         object.pass_on(task, granted, batch);
     }
     Some(object)

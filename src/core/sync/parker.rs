@@ -98,7 +98,11 @@ impl Parker {
             unsafe { *a = Some(answer) }
         });
         // Release pairs with the Acquire in `sleep`.
-        self.word.swap(DONE, Ordering::Release) == ASLEEP
+        let order = match cfg!(selv_mutant = "relaxed_answer") {
+            true => Ordering::Relaxed,
+            false => Ordering::Release,
+        };
+        self.word.swap(DONE, order) == ASLEEP
     }
 
     /// Under the lock of the object: has the thread look again. If this says true, a wake is to follow.

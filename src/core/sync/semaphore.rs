@@ -196,7 +196,7 @@ impl Semaphore {
                 return Ok(Begun::Now(Answer::granted()));
             }
             let word = self.word.load(Ordering::Relaxed);
-            if word & QUEUED != 0 {
+            if word & QUEUED != 0 || cfg!(selv_mutant = "unflagged_permits") {
                 break;
             }
             let is_short = word & CLOSED == 0 && word / ONE < n;
@@ -384,7 +384,9 @@ impl Object for Semaphore {
         };
         state.lines.refuse(waiter, why, &what, lacking, batch);
         // The next in line may want less.
-        self.serve(&mut state, batch);
+        if !cfg!(selv_mutant = "leave_the_rest_waiting") {
+            self.serve(&mut state, batch);
+        }
         true
     }
 

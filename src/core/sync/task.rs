@@ -413,7 +413,11 @@ impl Slot {
 
     pub fn is_waiting(&self) -> bool {
         // SeqCst, as in `begin_wait`: of two tasks that begin to wait for each other, one sees the other.
-        self.waits.load(Ordering::SeqCst) != 0
+        let order = match cfg!(selv_mutant = "relaxed_waits") {
+            true => Ordering::Relaxed,
+            false => Ordering::SeqCst,
+        };
+        self.waits.load(order) != 0
     }
 
     /// Something with no lock to say is done to what the slot knows of its task.
