@@ -63,12 +63,13 @@ static void cancelled(void) {
   end();
 }
 
-/* It has its token and waits for a worker of a full cache: the token goes with it. */
+/* It has its token and waits for a worker of a full cache: the token goes on to the next. */
 static void cancelled_with_its_token(void) {
   selv_job_options hold;
   selv_job *handle;
-  probe busy, never;
+  probe busy, never, next;
   probe_init(&busy);
+  probe_init(&next);
   probe_init(&never);
   begin(1);
   CHECK_OK(selv_limiter_release(limiter, holder));
@@ -76,19 +77,23 @@ static void cancelled_with_its_token(void) {
   CHECK_OK(selv_cache_submit(cache, &hold, NULL));
   CHECK_WAIT(&busy.entered, 1);
   handle = submit(probe_never, &never, 0);
+  selv_job_release(submit(probe_run, &next, 0));
+  CHECK_EQ_U64(limiter_waiting(limiter), 1);
   CHECK_OK(selv_job_cancel(handle));
   CHECK_STATUS(never.last.status, SELV_E_CANCELLED);
-  CHECK_EQ_U64(limiter_stats(limiter).borrowed, 0);
+  CHECK_EQ_U64(limiter_stats(limiter).borrowed, 1); /* the next one's */
   CHECK_EQ_U64(limiter_waiting(limiter), 0);
   selv_job_release(handle);
   check_tally_add(&busy.go, 1);
   CHECK_WAIT(&busy.freed, 1);
+  CHECK_WAIT(&next.freed, 1);
+  CHECK_OK(next.last.status);
   end();
 }
 
 static void its_time_passes(void) {
   selv_outcome outcome;
-  selv_job *handle, *later;
+  selv_job *handle, *later, *latest;
   uint64_t began = check_now_ns();
   probe never, ran;
   probe_init(&never);
@@ -96,6 +101,7 @@ static void its_time_passes(void) {
   begin(0);
   handle = submit(probe_never, &never, 30 * CHECK_MS);
   later = submit(probe_run, &ran, 0); /* 0 is the default: for ever */
+  latest = submit(probe_run, &ran, SELV_NO_WAIT - 1); /* nearly for ever: added to the time of day it must not wrap */
   CHECK_OK(selv_job_wait(handle, SELV_FOREVER, &outcome));
   CHECK(check_now_ns() - began >= 30 * CHECK_MS);
   CHECK_STATUS(outcome.status, SELV_E_TIMEDOUT);
@@ -104,14 +110,17 @@ static void its_time_passes(void) {
   CHECK_STATUS(never.last.status, SELV_E_TIMEDOUT);
   CHECK_HAS(never.detail, "tokens");
   CHECK_STATUS(selv_job_cancel(handle), SELV_E_TOO_LATE);
-  CHECK_EQ_U64(limiter_waiting(limiter), 1);
+  CHECK_EQ_U64(limiter_waiting(limiter), 2);
   CHECK_EQ_U64(check_tally_get(&ran.entered), 0);
   CHECK_OK(selv_limiter_release(limiter, holder));
   CHECK_OK(selv_job_wait(later, SELV_FOREVER, &outcome));
   CHECK_OK(outcome.status);
+  CHECK_OK(selv_job_wait(latest, SELV_FOREVER, &outcome));
+  CHECK_OK(outcome.status);
   CHECK_EQ_U64(check_tally_get(&never.delivered), 1);
   selv_job_release(handle);
   selv_job_release(later);
+  selv_job_release(latest);
   end();
 }
 

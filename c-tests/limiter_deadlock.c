@@ -1,5 +1,6 @@
 /* limiter_deadlock.c: a limiter of one token is part of a ring as a lock is: the call that would close the ring is refused, with
  * the ring spelled out by name; a limiter from which another token may come is not. */
+#include "probe.h"
 #include "sync_probe.h"
 
 static void through_a_lock(int closed_by_operation) {
@@ -81,6 +82,46 @@ static void two_limiters_of_one(void) {
   CHECK_OK(selv_limiter_free(two));
 }
 
+/* ---- a job that has its limiter's token is in the ring as its task ---- */
+
+static selv_lock *job_lock;
+
+static int32_t takes_the_lock(void *arg, void **out_value) {
+  (void)out_value;
+  check_tally_add(&((probe *)arg)->entered, 1);
+  CHECK_OK(selv_lock_acquire(job_lock, SELV_TASK_CURRENT, SELV_FOREVER));
+  CHECK_OK(selv_lock_release(job_lock, SELV_TASK_CURRENT));
+  return 0;
+}
+
+static void with_a_job(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  selv_limiter *l = limiter_of(1);
+  selv_task a = task_named("A");
+  selv_job_options job;
+  probe p;
+  probe_init(&p);
+  job_lock = lock_named("L", 0);
+  CHECK_OK(selv_lock_acquire(job_lock, a, SELV_FOREVER));
+  job = probe_job(takes_the_lock, &p);
+  job.limiter = l;
+  job.name = "courier";
+  CHECK_OK(selv_cache_submit(c, &job, NULL));
+  UNTIL(lock_waiting(job_lock) == 1);
+  CHECK_STATUS(selv_limiter_acquire(l, a, SELV_FOREVER), SELV_E_DEADLOCK);
+  CHECK_LAST_ERROR_HAS("courier");
+  CHECK_LAST_ERROR_HAS("limiter 'tokens'");
+  CHECK_OK(selv_lock_release(job_lock, a));
+  CHECK_OK(selv_limiter_acquire(l, a, SELV_FOREVER)); /* the job ends, and its token comes */
+  CHECK_OK(selv_limiter_release(l, a));
+  CHECK_WAIT(&p.freed, 1);
+  CHECK_OK(p.last.status);
+  CHECK_OK(selv_task_exit(a, NULL));
+  CHECK_OK(selv_lock_free(job_lock));
+  CHECK_OK(selv_limiter_free(l));
+  probe_end(c);
+}
+
 /* With a second token, or one lent to somebody who is no task, help may come from elsewhere: no ring. */
 static void no_ring(int of_two) {
   selv_lock *lock = lock_named("L", 0);
@@ -138,6 +179,7 @@ int main(void) {
   CHECK_RUN(closed_at_the_lock_by_an_operation);
   CHECK_RUN(closed_at_the_limiter);
   CHECK_RUN(two_limiters_of_one);
+  CHECK_RUN(with_a_job);
   CHECK_RUN(no_ring_with_two_tokens);
   CHECK_RUN(no_ring_with_an_opaque_borrower);
   CHECK_RUN(a_timed_wait_closes_no_ring);

@@ -78,6 +78,12 @@ static void waits_end_by_timeout(const waitable *k) {
   k->give(object);
   WAITER_ENDED(&w, SELV_OK);
   waits_end_settle(k, object, t);
+  waiter_start_timed(&w, k->wait, object, t, SELV_NO_WAIT - 1); /* added to the time of day it must not wrap */
+  UNTIL(k->waiting(object) == 1);
+  k->give(object);
+  WAITER_ENDED(&w, SELV_OK);
+  waits_end_settle(k, object, t);
+  CHECK_EQ_U64(k->timeouts(object), 2);
   CHECK_OK(selv_task_exit(t, NULL));
   waits_end_done(k, object);
 }
@@ -176,6 +182,8 @@ static void between_finish(void *object, int second_got, int third_got) {
 
 static void between_cancel(op_probe *p, const selv_completed *c) {
   if (between.kind->then) between.kind->then(p, c);
+  CHECK_STATUS(selv_op_cancel(c->op), SELV_E_TOO_LATE); /* its own: it is being told */
+  CHECK_STATUS(selv_op_abandon(c->op), SELV_E_TOO_LATE);
   between.kind->give(p->object);
   between.seen[0] = selv_op_cancel(between.second.op);
   CHECK_EQ_U64(check_tally_get(&between.second.called), 0);
