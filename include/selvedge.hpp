@@ -102,7 +102,7 @@ using unhandled_fn = void (*)(const char *where, std::exception_ptr what) noexce
 
 namespace detail {
 
-/* As the library itself does when something is not its to decide: a line for whoever reads the log, and life goes on. */
+/* A line for whoever reads the log, and the worker lives on. */
 inline void print_unhandled(const char *where, std::exception_ptr what) noexcept {
   try {
     std::rethrow_exception(what);

@@ -199,32 +199,42 @@ static void a_callback_may_release_the_lock() {
 
 /* Grants, cancels and abandonments race; each callable is called at most once and let go of exactly once. */
 static void a_storm_keeps_count() {
-  const int rounds = static_cast<int>(check_scaled(300));
+  const int rounds = static_cast<int>(check_scaled(6000));
   std::atomic<int> gone{0}, granted{0}, cancelled{0}, abandoned{0}, pending{0};
   selv::semaphore s(0);
   std::atomic<bool> go_on{true};
+  gate giving;
   std::thread giver([&] {
+    giving.open();
     while (go_on) {
-      s.release();
+      if (s.stats().waiting > 0) s.release(); /* never far ahead, so that most have to wait */
       std::this_thread::yield();
     }
   });
+  giving.wait();
+  std::vector<selv::op> batch;
   for (int i = 0; i < rounds; i++) {
-    auto op = std::make_shared<selv::op>(s.acquire_async([&, held = sentinel(gone)](selv::completed c) {
+    batch.push_back(s.acquire_async([&, held = sentinel(gone)](selv::completed c) {
       if (c.ok())
         ++granted;
       else
         ++cancelled;
     }));
-    if (!op->pending()) continue;
-    ++pending;
-    if (i % 3 == 1) op->cancel();
-    if (i % 3 == 2 && op->abandon()) ++abandoned;
+    pending += batch.back().pending();
+    if (batch.size() < 60) continue;
+    std::this_thread::yield();
+    for (std::size_t k = batch.size(); k-- > 0;) { /* from the back, while the giver comes from the front */
+      if (k % 3 == 1) batch[k].cancel();
+      if (k % 3 == 2 && batch[k].abandon()) ++abandoned;
+    }
+    batch.clear();
   }
   CHECK_EVENTUALLY(granted + cancelled + abandoned == pending);
   go_on = false;
   giver.join();
   CHECK_EVENTUALLY(gone == rounds);
+  CHECK(pending > rounds / 2);
+  printf("  %d waited: %d granted, %d cancelled, %d abandoned\n", pending.load(), granted.load(), cancelled.load(), abandoned.load());
 }
 
 /* A thread that is ended inside a completion callback: the callable goes with the unwinding. */
