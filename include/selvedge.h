@@ -294,11 +294,6 @@
 #define SELV_GRAPH_DOT 2
 
 /**
- * A timeout that passes as soon as the waiter gets to sleep.
- */
-#define SOON 1
-
-/**
  * A thread cache. Shared: `selv_cache_retain` and `selv_cache_release`.
  */
 typedef struct selv_cache selv_cache;
@@ -1811,9 +1806,11 @@ selv_status selv_lock_new(const struct selv_lock_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it; a broken lock can be freed).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_free(struct selv_lock *l);
 
@@ -1959,9 +1956,11 @@ selv_status selv_condition_new(const struct selv_condition_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits to be notified).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `c` is NULL or a condition.
  */
 selv_status selv_condition_free(struct selv_condition *c);
 
@@ -2067,9 +2066,11 @@ selv_status selv_semaphore_new(const struct selv_semaphore_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `s` is NULL or a semaphore.
  */
 selv_status selv_semaphore_free(struct selv_semaphore *s);
 
@@ -2162,9 +2163,11 @@ selv_status selv_limiter_new(const struct selv_limiter_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (a token is borrowed, or somebody waits).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `l` is NULL or a limiter.
  */
 selv_status selv_limiter_free(struct selv_limiter *l);
 
@@ -2328,9 +2331,11 @@ selv_status selv_event_new(const struct selv_event_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `e` is NULL or an event.
  */
 selv_status selv_event_free(struct selv_event *e);
 
@@ -2427,9 +2432,11 @@ selv_status selv_parking_lot_new(const struct selv_parking_lot_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody is parked).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_free(struct selv_parking_lot *p);
 
@@ -2561,9 +2568,11 @@ selv_status selv_channel_new(const struct selv_channel_options *opts,
  *
  * Returns SELV_OK; SELV_E_BUSY (somebody waits to send or to receive).
  *
- * Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
- * of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
- * busy. NULL: does nothing, and is SELV_OK.
+ * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+ * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+ * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
+ *
+ * # Safety `ch` is NULL or a channel.
  */
 selv_status selv_channel_free(struct selv_channel *ch);
 

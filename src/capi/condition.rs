@@ -94,12 +94,11 @@ pub unsafe extern "C" fn selv_condition_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody waits to be notified).
 ///
-/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
-/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
-/// busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+/// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+/// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `c` is NULL or a condition.
+/// # Safety `c` is NULL or a condition.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_condition_free(c: *mut Condition) -> selv_status {
     guard(|| {

@@ -96,12 +96,11 @@ pub unsafe extern "C" fn selv_event_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody waits).
 ///
-/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
-/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
-/// busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+/// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+/// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `e` is NULL or an event.
+/// # Safety `e` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_event_free(e: *mut Event) -> selv_status {
     guard(|| {

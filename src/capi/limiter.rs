@@ -95,12 +95,11 @@ pub unsafe extern "C" fn selv_limiter_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (a token is borrowed, or somebody waits).
 ///
-/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
-/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
-/// busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+/// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+/// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `l` is NULL or a limiter.
+/// # Safety `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_limiter_free(l: *mut Limiter) -> selv_status {
     guard(|| {

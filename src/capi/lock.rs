@@ -120,12 +120,11 @@ pub unsafe extern "C" fn selv_lock_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (it is held by a living task, somebody waits, or a condition uses it; a broken lock can be freed).
 ///
-/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
-/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
-/// busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+/// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+/// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `l` is NULL or a lock.
+/// # Safety `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_lock_free(l: *mut Lock) -> selv_status {
     guard(|| {

@@ -96,12 +96,11 @@ pub unsafe extern "C" fn selv_parking_lot_new(
 ///
 /// Returns SELV_OK; SELV_E_BUSY (somebody is parked).
 ///
-/// Threads: any; no call of another thread may be using the handle, or use it later. Blocks: no. Reentrancy: from any callback, also
-/// of an operation on this very object. Fork: works in a child; what other threads of the parent had in hand there does not make it
-/// busy. NULL: does nothing, and is SELV_OK.
+/// Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
+/// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
+/// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety
-/// `p` is NULL or a parking lot.
+/// # Safety `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_parking_lot_free(p: *mut ParkingLot) -> selv_status {
     guard(|| {

@@ -127,8 +127,10 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     if let Some(ticket) = job.ticket {
         let task = ticket.take_task();
         node.task.set(task);
-        // It was made by the submitting thread.
-        task::slot_of(task).inspect(|slot| slot.entered_here());
+        if task != TaskId::NONE {
+            // It was made by the submitting thread.
+            task::slot_of(task).inspect(|slot| slot.entered_here());
+        }
     }
     let outcome = match ready {
         Ready::Failed(status, code) => Outcome::failed(status, code),

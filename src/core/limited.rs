@@ -116,7 +116,10 @@ fn accept(cache: &Cache, number: u64, job: Job) -> Result<()> {
 /// From now on a shutdown may cancel the job; if one has begun to, it is done here.
 fn stands_in_line(cache: &Cache, number: u64) {
     let mut state = cache.lock();
-    if let Some(entry) = state.limited.get_mut(&number) {
+    // The wait can be over already, and the job be refused just now.
+    if let Some(entry) = state.limited.get_mut(&number)
+        && entry.stage == Stage::Begun
+    {
         entry.stage = Stage::InLine;
     }
     let cancelling = state.cancelling;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
 
 /// A timeout that passes as soon as the waiter gets to sleep.
-pub const SOON: u64 = 1;
+pub(crate) const SOON: u64 = 1;
 
 pub fn new_task() -> TaskId {
     task::begin(Kind::Host, Name::NONE).expect("a model has few tasks")

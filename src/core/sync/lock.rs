@@ -111,6 +111,8 @@ impl ForkReset for State {
 /// instead of waiting for ever. See `selv_lock_acquire` and `selv_lock_repair`. Ends with `selv_lock_free`.
 pub struct Lock {
     word: AtomicU64,
+    /// As `word`, the owner that died last, for its exit's report. Changes under `state`'s lock.
+    died: AtomicU64,
     /// Of a recursive lock, how often its owner has acquired it beyond the first time; only the owner looks.
     depth: AtomicU32,
     flags: u32,
@@ -138,6 +140,7 @@ impl Lock {
     pub fn new(name: Option<&str>, flags: u32) -> Arc<Lock> {
         let lock = Arc::new(Lock {
             word: AtomicU64::new(0),
+            died: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             flags,
             state: ForkLock::new(State {
@@ -165,9 +168,10 @@ impl Lock {
 
     #[inline]
     fn take_free(&self, task: TaskId) -> bool {
-        // Acquire pairs with the Release of every store that frees the word: what the last owner did is seen.
+        // Acquire pairs with the Release of every store that frees the word: what the last owner did is seen. Release: who finds
+        // this owner in the word finds its slot made ready, and so that it lives.
         self.word
-            .compare_exchange(0, held_by(task), Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, held_by(task), Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -383,7 +387,7 @@ impl Lock {
                 }
                 Health::OwnerDied => {
                     // SICK, so nobody else changes the word.
-                    self.word.store(held_by(task) | SICK, Ordering::Relaxed);
+                    self.word.store(held_by(task) | SICK, Ordering::Release);
                     slot.took_lock();
                     return Ok(Found::Taken(error::OWNER_DIED));
                 }
@@ -648,6 +652,8 @@ impl Lock {
                 Err(now) => word = now,
             }
         }
+        // Release pairs with the Acquire in `owner_exited`.
+        self.died.store(held_by(owner), Ordering::Release);
         state.breaks += 1;
         let what = self.label.as_str();
         self.depth.store(0, Ordering::Relaxed);
@@ -727,7 +733,7 @@ impl Lock {
                 state.health = Health::Well;
             }
             self.depth.store(0, Ordering::Relaxed);
-            self.word.store(word, Ordering::Relaxed);
+            self.word.store(word, Ordering::Release);
             slot.took_lock();
         });
         drop(state);
@@ -754,7 +760,7 @@ impl Lock {
         };
         state.health = Health::Well;
         if !state.closed {
-            self.word.store(held_by(task), Ordering::Relaxed);
+            self.word.store(held_by(task), Ordering::Release);
             self.see_to_the_first(&mut state, &mut batch);
         }
         drop(state);
@@ -973,9 +979,8 @@ impl Object for Lock {
                     state.lines.refuse(waiter, why, what, lacking, batch);
                 }
                 // It may have been the one that was roused.
-                if !(is_owner && matches!(why, Why::TaskExited))
-                    && !cfg!(selv_mutant = "leave_in_silence")
-                {
+                let to_come = is_owner && matches!(why, Why::TaskExited);
+                if !to_come && !cfg!(selv_mutant = "leave_in_silence") {
                     self.see_to_the_first(&mut state, batch);
                 }
                 true
@@ -1001,19 +1006,23 @@ impl Object for Lock {
     }
 
     fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
-        if owner_of(self.word.load(Ordering::Acquire)) != task {
+        let names = |word: &AtomicU64| owner_of(word.load(Ordering::Acquire)) == task;
+        if !names(&self.word) && !names(&self.died) {
             return;
         }
         let mut state = self.state.lock();
-        if owner_of(self.word.load(Ordering::Acquire)) != task {
-            return;
+        if names(&self.word) {
+            self.owner_died(&mut state, task, batch);
         }
-        let item = match self.is(ROBUST) {
-            true => Item::LockHandedOn,
-            false => Item::LockBroken,
-        };
-        self.owner_died(&mut state, task, batch);
-        report.add(item, &self.label.name);
+        // Maybe somebody else has found it first, since its number was gone.
+        if names(&self.died) {
+            self.died.store(0, Ordering::Relaxed);
+            let item = match self.is(ROBUST) {
+                true => Item::LockHandedOn,
+                false => Item::LockBroken,
+            };
+            report.add(item, &self.label.name);
+        }
     }
 
     /// The first in line was roused: it takes the lock, or stays the first.
@@ -1032,7 +1041,7 @@ impl Object for Lock {
         let taken = held_by(task) | self.queued_after_one(&state);
         if self
             .word
-            .compare_exchange(0, taken, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, taken, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
         {
             let waiter = state.lines.remove(key).expect("just seen");

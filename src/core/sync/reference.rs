@@ -172,14 +172,6 @@ impl Model {
         &self.limiters[limiter]
     }
 
-    pub fn in_line(&self, lock: usize, task: Task) -> bool {
-        self.locks[lock].line.iter().any(|w| w.task == task)
-            || self.locks[lock]
-                .conditions
-                .iter()
-                .any(|c| c.line.iter().any(|w| w.task == task))
-    }
-
     fn check(&self, task: Task) -> Checked<()> {
         self.alive.contains(&task).then_some(()).ok_or(STALE)
     }

@@ -283,9 +283,6 @@ impl World {
 
     fn acquire(&mut self) {
         let (lock, task) = (self.random.below(LOCKS), self.any_task());
-        if std::env::var("NODUP").is_ok() && self.model.in_line(lock, task.here) {
-            return;
-        }
         let (here, there) = self.new_op(task);
         let told = submitted(self.locks[lock].0.acquire_async(task.there, there));
         let expected = self.model.acquire(lock, task.here, Some(here));
@@ -445,9 +442,6 @@ impl World {
     }
 
     fn set_total(&mut self) {
-        if std::env::var("NOTOTAL").is_ok() {
-            return;
-        }
         let (limiter, total) = (self.random.below(LIMITERS), self.random.below(3));
         self.limiters[limiter].set_total(total as u64);
         self.model.set_total(limiter, total);

@@ -179,6 +179,9 @@ static_lock!(static FREE: Free = Free(Vec::new()));
 /// A number for one more slot; the caller has [`FREE`] locked.
 fn grow() -> Option<usize> {
     let mut used = USED.load(Relaxed);
+    if used >= Table::<Slot>::MOST {
+        return None;
+    }
     if used >= NEAR {
         // The same number, but in the models, where each run has a table of its own.
         used = NEAR + FAR_SLOTS.grow()?;
@@ -233,7 +236,7 @@ pub fn begin(kind: Kind, name: Name) -> Result<TaskId> {
     let index = match free.0.pop() {
         Some(index) => index as usize,
         None => grow().ok_or_else(|| {
-            let most = NEAR + Table::<Slot>::MOST;
+            let most = Table::<Slot>::MOST;
             Error::new(
                 error::NOMEM,
                 format!("there are {most} tasks, which is the limit"),
