@@ -183,10 +183,11 @@ static void storm(uint32_t flags) {
   for (i = 0; i < THREADS; i++) CHECK(pthread_join(thread[i], NULL) == 0);
   s = lock_stats(l);
   printf("%llu grants, %llu released, %llu died holding, %llu repaired, %llu inherited, %llu timed out, %llu cancelled, "
-         "%llu abandoned, %llu queued, %llu handed over\n",
+         "%llu abandoned, %llu queued, %llu handed over, %llu breaks\n",
          (unsigned long long)grants, (unsigned long long)releases, (unsigned long long)deaths, (unsigned long long)repaired,
          (unsigned long long)inherits, (unsigned long long)refused_by_time, (unsigned long long)cancelled,
-         (unsigned long long)abandoned, (unsigned long long)s.waits, (unsigned long long)s.handed_over);
+         (unsigned long long)abandoned, (unsigned long long)s.waits, (unsigned long long)s.handed_over,
+         (unsigned long long)s.breaks);
   CHECK_EQ_U64(s.waiting, 0);
   CHECK_EQ_U64(selv_lock_owner(l), 0);
   CHECK_EQ_U64(grants, releases + deaths);

@@ -5,7 +5,7 @@
 /* Two sides that do their half of each round at the same moment: the other thread, and the test itself. */
 static struct {
   uint64_t round, ready, done, go_on;
-  selv_lock *lock;
+  selv_lock *lock, *seen_lock;
   selv_task owner;
 } race;
 
@@ -18,7 +18,7 @@ static void head_start(uint64_t spins) {
 static uint64_t look_for_change(uint64_t *word, uint64_t from) {
   uint64_t now, looks = 0;
   while ((now = __atomic_load_n(word, __ATOMIC_ACQUIRE)) == from)
-    if (++looks % 20000 == 0) sched_yield();
+    if (++looks % 4000 == 0) sched_yield();
   return now;
 }
 
@@ -146,6 +146,83 @@ static void abandon_against_release(void) { against_release(ABANDON); }
 static void exit_against_release(void) { against_release(EXIT); }
 static void close_against_release(void) { against_release(CLOSE); }
 
+/* ---- an exit and a release, before the eyes of a third one ---- */
+
+static struct {
+  selv_task task;
+  uint64_t stop, seen[3]; /* would block, broken, had it */
+} onlooker;
+
+/* Tries the lock all the time: it finds the owner dead at any moment of its exit. */
+static void *looks_on(void *unused) {
+  uint64_t looks = 0;
+  (void)unused;
+  while (!__atomic_load_n(&onlooker.stop, __ATOMIC_ACQUIRE)) {
+    selv_lock *l = __atomic_exchange_n(&race.seen_lock, NULL, __ATOMIC_ACQ_REL);
+    if (l == NULL) {
+      sched_yield();
+      continue;
+    }
+    switch (selv_lock_try_acquire(l, onlooker.task)) {
+      case SELV_E_WOULD_BLOCK: onlooker.seen[0]++; break;
+      case SELV_E_BROKEN: onlooker.seen[1]++; break;
+      case SELV_OK:
+        onlooker.seen[2]++;
+        CHECK_OK(selv_lock_release(l, onlooker.task));
+        break;
+      default: check_fail(__FILE__, __LINE__, "an onlooker got something else");
+    }
+    __atomic_store_n(&race.seen_lock, l, __ATOMIC_RELEASE);
+    if (++looks % 64 == 0) sched_yield();
+  }
+  return NULL;
+}
+
+/* The lock is on its way to an operation whose task exits. Told CANCELLED, it never had the lock, which is whole; told OK, it had
+ * it and has died with it. Never both, never neither, whoever looks on. */
+static void exit_and_release_before_an_onlooker(void) {
+  uint64_t i, rounds = check_scaled(2000), died = 0;
+  pthread_t thread, third;
+  onlooker.task = task_named("onlooker");
+  race.owner = task_named("owner");
+  start_rounds(releases, &thread);
+  CHECK(pthread_create(&third, NULL, looks_on, NULL) == 0);
+  for (i = 0; i < rounds; i++) {
+    selv_task task = task_named("ends");
+    selv_lock *taken = NULL;
+    op_probe p;
+    op_probe_init(&p);
+    race.lock = lock_named("prize", i / 2 % 2 ? SELV_LOCK_STRICT_FIFO : 0);
+    CHECK_OK(selv_lock_acquire(race.lock, race.owner, SELV_FOREVER));
+    CHECK_STATUS(op_probe_lock(&p, race.lock, task), SELV_PENDING);
+    __atomic_store_n(&race.seen_lock, race.lock, __ATOMIC_RELEASE);
+    start_round();
+    CHECK_OK(selv_task_exit(task, NULL));
+    finish_round();
+    UNTIL((taken = __atomic_exchange_n(&race.seen_lock, NULL, __ATOMIC_ACQ_REL)) == race.lock);
+    CHECK_EQ_U64(check_tally_get(&p.called), 1);
+    if (p.last.status == SELV_OK) {
+      died++;
+      CHECK_EQ_U64(lock_stats(race.lock).broken, 1);
+      CHECK_EQ_U64(lock_stats(race.lock).breaks, 1);
+    } else {
+      CHECK_STATUS(p.last.status, SELV_E_CANCELLED);
+      CHECK_EQ_U64(lock_stats(race.lock).broken, 0);
+      CHECK_EQ_U64(lock_stats(race.lock).breaks, 0);
+    }
+    CHECK_EQ_U64(selv_lock_owner(race.lock), 0);
+    CHECK_OK(selv_lock_free(race.lock));
+  }
+  end_rounds(thread);
+  __atomic_store_n(&onlooker.stop, 1, __ATOMIC_RELEASE);
+  CHECK(pthread_join(third, NULL) == 0);
+  printf("died with it: %llu of %llu; the onlooker saw it held %llu, broken %llu, free %llu\n", (unsigned long long)died,
+         (unsigned long long)rounds, (unsigned long long)onlooker.seen[0], (unsigned long long)onlooker.seen[1],
+         (unsigned long long)onlooker.seen[2]);
+  CHECK_OK(selv_task_exit(onlooker.task, NULL));
+  CHECK_OK(selv_task_exit(race.owner, NULL));
+}
+
 /* ---- a submit that finds the owner dead before the owner's exit has come to this lock ---- */
 
 static void heir_lets_go(op_probe *p, const selv_completed *c) {
@@ -264,6 +341,7 @@ int main(void) {
   CHECK_RUN(abandon_against_release);
   CHECK_RUN(exit_against_release);
   CHECK_RUN(close_against_release);
+  CHECK_RUN(exit_and_release_before_an_onlooker);
   CHECK_RUN(submit_against_the_owner_s_exit);
   CHECK_RUN(one_of_many_has_its_way);
   return 0;
