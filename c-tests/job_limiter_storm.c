@@ -39,6 +39,11 @@ static int32_t fails_now_and_then(void *user, const selv_worker *w, void *slot) 
   return __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) % 10 == 0;
 }
 
+static void count(selv_status status) {
+  int how = status == SELV_OK ? 0 : status == SELV_E_CANCELLED ? 1 : status == SELV_E_TIMEDOUT ? 2 : 3;
+  __atomic_add_fetch(&counts[how], 1, __ATOMIC_RELAXED);
+}
+
 static void *storm(void *arg) {
   uint64_t seed = sync_probe_seed((uint64_t)(uintptr_t)arg), i, batch;
   enum { BATCH = 8 };
@@ -72,8 +77,7 @@ static void *storm(void *arg) {
       else
         CHECK(outcome.status == SELV_OK || outcome.status == SELV_E_TIMEDOUT || outcome.status == SELV_E_HOOK_FAILED);
       CHECK_EQ_U64(__atomic_load_n(&s->runs, __ATOMIC_SEQ_CST), outcome.status == SELV_OK ? 1 : 0);
-      __atomic_add_fetch(&counts[outcome.status == SELV_OK ? 0 : outcome.status == SELV_E_CANCELLED ? 1 : outcome.status == SELV_E_TIMEDOUT ? 2 : 3],
-                         1, __ATOMIC_RELAXED);
+      count(outcome.status);
     }
   }
   for (i = 0; i < batch; i++) UNTIL(__atomic_load_n(&jobs[i].frees, __ATOMIC_SEQ_CST) == 1);

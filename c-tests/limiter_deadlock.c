@@ -154,6 +154,52 @@ static void no_ring(int of_two) {
 static void no_ring_with_two_tokens(void) { no_ring(1); }
 static void no_ring_with_an_opaque_borrower(void) { no_ring(0); }
 
+/* A ring that closes while all are in line, since the tokens have become fewer: one of them is told, and the other can go on. */
+static void closed_by_the_total(int total_last) {
+  selv_lock *lock = lock_named("L", 0);
+  selv_limiter *l = limiter_of(2);
+  selv_task a = task_named("A"), b = task_named("B"), c = task_named("C");
+  op_probe p, q, *told, *other;
+  op_probe_init(&p);
+  op_probe_init(&q);
+  CHECK_OK(selv_lock_acquire(lock, a, SELV_FOREVER));
+  CHECK_OK(selv_limiter_acquire(l, b, SELV_FOREVER));
+  CHECK_OK(selv_limiter_acquire(l, c, SELV_FOREVER));
+  CHECK_STATUS(op_limiter(&p, l, a), SELV_PENDING);
+  CHECK_STATUS(op_probe_lock(&q, lock, b), SELV_PENDING);
+  if (total_last) {
+    CHECK_OK(selv_limiter_set_total(l, 0));
+    CHECK_OK(selv_limiter_release(l, c));
+    CHECK_OK(selv_limiter_set_total(l, 1));
+  } else {
+    CHECK_OK(selv_limiter_set_total(l, 1));
+    CHECK_EQ_U64(check_tally_get(&p.called) + check_tally_get(&q.called), 0); /* C may still help */
+    CHECK_OK(selv_limiter_release(l, c));
+  }
+  UNTIL(check_tally_get(&p.called) + check_tally_get(&q.called) == 1);
+  told = check_tally_get(&p.called) ? &p : &q;
+  other = told == &p ? &q : &p;
+  OP_GOT(told, 1, SELV_E_DEADLOCK);
+  CHECK_HAS(told->detail, "task 'A'");
+  CHECK_HAS(told->detail, "lock 'L'");
+  CHECK_HAS(told->detail, "task 'B'");
+  CHECK_HAS(told->detail, "limiter 'tokens'");
+  if (told == &p)
+    CHECK_OK(selv_lock_release(lock, a));
+  else
+    CHECK_OK(selv_limiter_release(l, b));
+  OP_GOT(other, 1, SELV_OK);
+  CHECK_OK(selv_task_exit(a, NULL));
+  CHECK_OK(selv_task_exit(b, NULL));
+  CHECK_OK(selv_task_exit(c, NULL));
+  CHECK_EQ_U64(limiter_stats(l).borrowed, 0);
+  CHECK_OK(selv_limiter_free(l));
+  CHECK_OK(selv_lock_free(lock));
+}
+
+static void closed_when_a_token_comes_back(void) { closed_by_the_total(0); }
+static void closed_when_the_total_is_set(void) { closed_by_the_total(1); }
+
 /* Who waits for a limited time will be back by itself. */
 static void a_timed_wait_closes_no_ring(void) {
   selv_lock *lock = lock_named("L", 0);
@@ -180,6 +226,8 @@ int main(void) {
   CHECK_RUN(closed_at_the_limiter);
   CHECK_RUN(two_limiters_of_one);
   CHECK_RUN(with_a_job);
+  CHECK_RUN(closed_when_a_token_comes_back);
+  CHECK_RUN(closed_when_the_total_is_set);
   CHECK_RUN(no_ring_with_two_tokens);
   CHECK_RUN(no_ring_with_an_opaque_borrower);
   CHECK_RUN(a_timed_wait_closes_no_ring);
