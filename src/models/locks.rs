@@ -107,7 +107,7 @@ fn robust_owners_exit_against_two_waiters() {
                 thread::spawn(move || {
                     let status = lock.acquire(task, FOREVER).expect("it is handed on");
                     assert_eq!(status, error::OWNER_DIED);
-                    assert_eq!(exit(task).count(report::Item::LockHandedOn), 1);
+                    exit(task);
                 })
             })
             .collect();
