@@ -95,7 +95,7 @@ static void storm(int ordered, uint32_t flags) {
   pthread_t thread[THREADS];
   uint64_t all = 0, deadlocks = 0;
   uintptr_t i;
-  steps = check_scaled(ordered ? 6000 : 3000);
+  steps = check_scaled(ordered ? 3000 : 1500);
   in_order = (uint64_t)ordered;
   taken = refused = 0;
   memset(guarded, 0, sizeof guarded);

@@ -507,6 +507,7 @@ static void writers(void) {
 
 static struct {
   selv_lock *lock[4];
+  uint64_t turns;
   int stop;
 } weather;
 
@@ -533,6 +534,7 @@ static void *rages(void *arg) {
       if ((seed >> 40) % 4) CHECK_OK(selv_lock_release(first, t)); /* else it breaks */
     }
     CHECK_OK(selv_task_exit(t, NULL));
+    __atomic_add_fetch(&weather.turns, 1, __ATOMIC_SEQ_CST);
   }
   return NULL;
 }
@@ -543,7 +545,7 @@ static void while_everything_moves(void) {
   uintptr_t i;
   for (i = 0; i < 4; i++) weather.lock[i] = lock_named("stormy", i % 2 ? SELV_LOCK_STRICT_FIFO : 0);
   for (i = 0; i < 4; i++) CHECK(pthread_create(&thread[i], NULL, rages, (void *)i) == 0);
-  for (round = 0; round < check_scaled(200); round++) {
+  for (round = 0; round < check_scaled(200) || __atomic_load_n(&weather.turns, __ATOMIC_SEQ_CST) < check_scaled(1000); round++) {
     text t = graph((uint32_t)(round % 3));
     if (round % 3 == SELV_GRAPH_JSON) is_json(t.data);
     if (round % 3 == SELV_GRAPH_DOT) is_dot(t.data);
