@@ -84,6 +84,37 @@ static void tasks_on_a_strict_lock(void) { tasks(SELV_LOCK_STRICT_FIFO); }
 static void tasks_on_a_robust_lock(void) { tasks(SELV_LOCK_ROBUST); }
 static void tasks_on_a_recursive_lock(void) { tasks(SELV_LOCK_RECURSIVE); }
 
+/* As fast as it goes, and without ever a wait: the moment between the look at an owner's name and the look at whether it lives is short. */
+static void *tries_and_ends(void *unused) {
+  uint64_t i;
+  (void)unused;
+  for (i = 0; i < rounds; i++) {
+    selv_task t = 0;
+    selv_status s;
+    CHECK_OK(selv_task_new(NULL, &t));
+    s = selv_lock_try_acquire(l, t);
+    if (s == SELV_OK) {
+      counter++;
+      CHECK_OK(selv_lock_release(l, t));
+      __atomic_add_fetch(&had, 1, __ATOMIC_RELAXED);
+    } else {
+      CHECK_STATUS(s, SELV_E_WOULD_BLOCK);
+    }
+    CHECK_OK(selv_task_exit(t, NULL));
+  }
+  return NULL;
+}
+
+static void tasks_that_only_try(void) {
+  pthread_t thread[THREADS];
+  int i;
+  begin(0);
+  rounds = check_scaled(600000);
+  for (i = 0; i < THREADS; i++) CHECK(pthread_create(&thread[i], NULL, tries_and_ends, NULL) == 0);
+  for (i = 0; i < THREADS; i++) CHECK(pthread_join(thread[i], NULL) == 0);
+  end();
+}
+
 /* The same with the tasks of jobs, and of threads. */
 static int32_t job_lives(void *arg, void **out_value) {
   (void)out_value;
@@ -127,6 +158,7 @@ int main(void) {
   CHECK_RUN(tasks_on_a_strict_lock);
   CHECK_RUN(tasks_on_a_robust_lock);
   CHECK_RUN(tasks_on_a_recursive_lock);
+  CHECK_RUN(tasks_that_only_try);
   CHECK_RUN(jobs);
   CHECK_RUN(threads);
   return 0;
