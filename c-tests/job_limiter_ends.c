@@ -408,28 +408,6 @@ static void a_thread_lost_in_the_delivery(void) {
   end();
 }
 
-/* And a slow one keeps no other waiting. */
-static void a_slow_delivery_delays_nobody(void) {
-  selv_job_options job;
-  probe slow, never;
-  probe_init(&slow);
-  probe_init(&never);
-  check_tally_init(&delivering);
-  check_tally_init(&may_deliver);
-  begin(0);
-  job = probe_job(probe_never, &slow);
-  job.deliver = deliver_slowly;
-  job.limiter = limiter;
-  job.limiter_timeout_ns = CHECK_MS;
-  CHECK_OK(selv_cache_submit(cache, &job, NULL));
-  CHECK_WAIT(&delivering, 1);
-  selv_job_release(submit(probe_never, &never, CHECK_MS));
-  CHECK_WAIT(&never.freed, 1);
-  check_tally_add(&may_deliver, 1);
-  CHECK_WAIT(&slow.freed, 1);
-  end();
-}
-
 int main(void) {
   CHECK_RUN(cancelled);
   CHECK_RUN(cancelled_with_its_token);
@@ -445,6 +423,5 @@ int main(void) {
   CHECK_RUN(released_with_jobs_that_get_none);
   CHECK_RUN(shut_down_in_the_middle_of_a_delivery);
   CHECK_RUN(a_thread_lost_in_the_delivery);
-  CHECK_RUN(a_slow_delivery_delays_nobody);
   return 0;
 }
