@@ -109,7 +109,7 @@ static void tasks_that_only_try(void) {
   pthread_t thread[THREADS];
   int i;
   begin(0);
-  rounds = check_scaled(600000);
+  rounds = check_scaled(150000);
   for (i = 0; i < THREADS; i++) CHECK(pthread_create(&thread[i], NULL, tries_and_ends, NULL) == 0);
   for (i = 0; i < THREADS; i++) CHECK(pthread_join(thread[i], NULL) == 0);
   end();
