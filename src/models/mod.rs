@@ -26,9 +26,10 @@ use crate::core::{shutdown as end, submit};
 use crate::sys::clock::{FOREVER, NO_WAIT};
 use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
+use std::collections::BTreeSet;
 use std::ffi::{c_char, c_void};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 /// When idle workers of a model leave by themselves.
 #[derive(Clone, Copy)]
@@ -43,6 +44,23 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 20_000;
     builder.check(model);
+}
+
+/// The same with a model that can end in different ways: it ended in each of these, and in no other.
+fn explore_outcomes<T: Ord + std::fmt::Debug + Send + 'static>(
+    preemptions: usize,
+    outcomes: impl IntoIterator<Item = T>,
+    model: impl Fn() -> T + Sync + Send + 'static,
+) {
+    let seen = Arc::new(Mutex::new(BTreeSet::new()));
+    explore(preemptions, {
+        let seen = Arc::clone(&seen);
+        move || {
+            let outcome = model();
+            seen.lock().unwrap().insert(outcome);
+        }
+    });
+    assert_eq!(*seen.lock().unwrap(), outcomes.into_iter().collect());
 }
 
 unsafe extern "C-unwind" fn spawn(

@@ -48,7 +48,7 @@ fn semaphore_release_against_cancel_of_the_head() {
 /// Permits that were granted to an operation that is abandoned go to the next in line.
 #[test]
 fn semaphore_release_against_abandon() {
-    explore(3, || {
+    explore_outcomes(3, [false, true], || {
         let semaphore = Semaphore::new(None, 0, 0).unwrap();
         let (task, told) = (new_task(), Told::new());
         let op = told.operation(task);
@@ -61,6 +61,7 @@ fn semaphore_release_against_abandon() {
         other.join().unwrap();
         assert_eq!(told.was_granted(), !abandoned);
         assert_eq!(semaphore.stats().permits, if abandoned { 2 } else { 0 });
+        abandoned
     });
 }
 
@@ -123,7 +124,7 @@ fn limiter_total_against_timeout() {
 
 /// The item is in the receiver's callback or still in the channel.
 fn receive_given_up(give_up: impl Fn(operation::OpId) -> bool + Copy + Send + Sync + 'static) {
-    explore(3, move || {
+    explore_outcomes(3, [false, true], move || {
         let channel = Channel::new(None, Some(1));
         let (task, told) = (new_task(), Told::new());
         let op = told.operation(task);
@@ -139,6 +140,7 @@ fn receive_given_up(give_up: impl Fn(operation::OpId) -> bool + Copy + Send + Sy
         assert_eq!(told.item(), (!left).then_some(b'x'));
         assert!(channel.recv_nowait().is_err(), "the item is there twice");
         channel.retire().expect("nobody waits");
+        given_up
     });
 }
 
@@ -190,7 +192,7 @@ fn channel_sends_against_a_receivers_exit() {
 /// A sender in line is cancelled as room is made: its item was sent, or it was not.
 #[test]
 fn channel_receive_against_cancelled_send() {
-    explore(3, || {
+    explore_outcomes(3, [false, true], || {
         let channel = Channel::new(None, Some(1));
         channel.send_nowait(b"x").unwrap();
         let (task, told) = (new_task(), Told::new());
@@ -207,5 +209,6 @@ fn channel_receive_against_cancelled_send() {
         assert_eq!(told.was_granted(), sent);
         assert!(channel.recv_nowait().is_err());
         channel.retire().expect("nobody waits");
+        cancelled
     });
 }

@@ -25,7 +25,8 @@ fn crossing(task: TaskId, mine: &Arc<Lock>, other: &Arc<Lock>) -> JoinHandle<boo
 
 #[test]
 fn two_tasks_close_one_ring() {
-    explore(2, || {
+    let outcomes = [[true, false], [false, true]];
+    explore_outcomes(2, outcomes, || {
         let locks = [Lock::new(None, 0), Lock::new(None, 0)];
         let tasks = [new_task(), new_task()];
         locks[0].try_acquire(tasks[0]).unwrap();
@@ -35,15 +36,16 @@ fn two_tasks_close_one_ring() {
             crossing(tasks[1], &locks[1], &locks[0]),
         ];
         let refused = others.map(|t| t.join().unwrap());
-        assert!(refused[0] != refused[1], "refused: {refused:?}");
         locks.iter().for_each(check_at_rest);
+        refused
     });
 }
 
 /// The same with operations, whose submitting calls are refused.
 #[test]
 fn two_operations_close_one_ring() {
-    explore(3, || {
+    let outcomes = [[true, false], [false, true]];
+    explore_outcomes(3, outcomes, || {
         let locks = [Lock::new(None, 0), Lock::new(None, 0)];
         let tasks = [new_task(), new_task()];
         locks[0].try_acquire(tasks[0]).unwrap();
@@ -69,6 +71,7 @@ fn two_operations_close_one_ring() {
         locks[loser].release(tasks[1 - loser]).unwrap();
         locks[1 - loser].release(tasks[1 - loser]).unwrap();
         locks.iter().for_each(check_at_rest);
+        refused.map(|status| status.is_some())
     });
 }
 
