@@ -518,11 +518,10 @@ typedef struct selv_outcome {
 } selv_outcome;
 
 /**
- * Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on the
- * thread that cancels it, one for which no thread could be started on the thread that found that out, and one whose limiter was closed,
- * or had no token in time, on the thread that closed it or a worker of the default cache. Must not block: the
- * worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its
- * status is an error, `selv_last_error` tells why.
+ * Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on
+ * the thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
+ * worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its status is
+ * an error, `selv_last_error` tells why.
  */
 typedef void (*selv_deliver_fn)(void *arg, const struct selv_outcome *outcome);
 
@@ -582,8 +581,8 @@ typedef struct selv_job_options {
    */
   struct selv_limiter *limiter;
   /**
-   * How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT, by a worker of the
-   * default cache. SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
+   * How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT.
+   * SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
    */
   uint64_t limiter_timeout_ns;
 } selv_job_options;
@@ -681,7 +680,8 @@ typedef struct selv_hook_stats {
  * A task: whatever the host says owns things: a thread, a coroutine, a greenlet, a request. A number, never used again; 0 is none.
  *
  * Every thread has a task of its own, and every job one that exits when the job ends; both are made when they are first asked for.
- * Others are made with `selv_task_new`. The host makes one task's calls one after the other, and `selv_task_exit` last.
+ * Others are made with `selv_task_new`. The host makes one task's calls one after the other, those in callbacks of its operations
+ * included, and `selv_task_exit` last.
  *
  * As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives SELV_E_INVAL; a
  * task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or last entered

@@ -8,9 +8,9 @@ use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{self, by_task, object, on, operation_for_later, resolve, status_of};
 use super::task::selv_task;
 use crate::core::error::{self, Error, Result};
+use crate::core::sync::answer::Bytes;
 use crate::core::sync::channel::{self, Channel};
 use crate::core::sync::operation;
-use crate::core::sync::wait::Bytes;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 

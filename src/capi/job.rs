@@ -28,11 +28,10 @@ use std::sync::Arc;
 pub type selv_job_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, out_value: *mut *mut c_void) -> i32>;
 
-/// Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on the
-/// thread that cancels it, one for which no thread could be started on the thread that found that out, and one whose limiter was closed,
-/// or had no token in time, on the thread that closed it or a worker of the default cache. Must not block: the
-/// worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its
-/// status is an error, `selv_last_error` tells why.
+/// Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on
+/// the thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
+/// worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its status is
+/// an error, `selv_last_error` tells why.
 #[allow(non_camel_case_types)]
 pub type selv_deliver_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, outcome: *const Outcome)>;
@@ -72,8 +71,8 @@ pub struct selv_job_options {
     /// another one), and comes back when the job has ended, before `deliver`, however it ends. NULL: none. The limiter lives at least
     /// until then.
     pub limiter: *mut Limiter,
-    /// How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT, by a worker of the
-    /// default cache. SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
+    /// How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT.
+    /// SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
     pub limiter_timeout_ns: u64,
 }
 

@@ -4,8 +4,8 @@ use super::status::selv_status;
 use super::support::guard::finish;
 use crate::core::callback::Completed;
 use crate::core::panic::step;
+use crate::core::sync::batch::Batch;
 use crate::core::sync::operation::{self, OpId};
-use crate::core::sync::wait::Batch;
 use std::ffi::c_void;
 
 /// An event loop of the host. None can be made yet: where one is asked for, pass NULL.

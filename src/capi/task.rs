@@ -7,16 +7,18 @@ use super::support::options::{self, Sized32};
 use super::support::tasks;
 use crate::core::name::Name;
 use crate::core::panic::step;
+use crate::core::sync::batch::Batch;
 use crate::core::sync::report::{Item, Report};
 use crate::core::sync::task::{self, Kind, TaskId};
-use crate::core::sync::wait::{self, Batch};
+use crate::core::sync::wait;
 use crate::core::sync::{current, exit};
 use std::ffi::{CString, c_char, c_void};
 
 /// A task: whatever the host says owns things: a thread, a coroutine, a greenlet, a request. A number, never used again; 0 is none.
 ///
 /// Every thread has a task of its own, and every job one that exits when the job ends; both are made when they are first asked for.
-/// Others are made with `selv_task_new`. The host makes one task's calls one after the other, and `selv_task_exit` last.
+/// Others are made with `selv_task_new`. The host makes one task's calls one after the other, those in callbacks of its operations
+/// included, and `selv_task_exit` last.
 ///
 /// As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives SELV_E_INVAL; a
 /// task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or last entered

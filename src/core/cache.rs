@@ -84,6 +84,8 @@ pub struct State {
     pub queue: JobQueue,
     /// Jobs that wait for a token of their limiter, by the number of their task.
     pub limited: HashMap<u64, Limited>,
+    /// Of those, how many are just on their way to the queue.
+    pub in_transit: u32,
     pub all: Vec<&'static Node>,
     /// In order of registration; those whose removal has begun are gone. The list is replaced, never changed: see
     /// `reset_in_child`.
@@ -108,6 +110,7 @@ impl State {
             idle: IdleList::new(),
             queue: JobQueue::default(),
             limited: HashMap::new(),
+            in_transit: 0,
             all: Vec::new(),
             hooks: Arc::default(),
             last_removed: String::new(),
@@ -324,6 +327,13 @@ impl Cache {
             error::CLOSED,
             format!("cache '{}' is shut down", self.options.name),
         )
+    }
+}
+
+impl State {
+    /// Whether jobs have been accepted that no worker has.
+    pub fn has_waiting_jobs(&self) -> bool {
+        self.queue.len() > 0 || !self.limited.is_empty() || self.in_transit > 0
     }
 }
 

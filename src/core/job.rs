@@ -35,9 +35,11 @@ pub enum Needs {
     Nothing,
     /// Those in the ticket.
     Named,
-    /// It has begun on a worker that was lost: all that is left is to tell of it, or, if that was done, to release it.
+    /// It is not to run: it has begun on a worker that was lost, or got no token of its limiter. All that is left is to tell of it,
+    /// or, if that was done, to release it.
     Leftover {
-        delivered: Option<Outcome>,
+        outcome: Outcome,
+        delivered: bool,
     },
 }
 
@@ -156,6 +158,14 @@ impl Ticket {
         self.phase.load(Ordering::Relaxed) & PHASE == QUEUED
     }
 
+    /// Why, as it was said before.
+    pub fn reason(&self) -> String {
+        self.detail.with(|d| {
+            // SAFETY: as in `explain`: only the thread that delivers asks.
+            unsafe { (*d).clone() }
+        })
+    }
+
     /// The thread that is going to deliver: says why the outcome will be an error.
     pub fn explain(&self, detail: &str) {
         self.detail.with_mut(|d| {
@@ -221,6 +231,11 @@ impl Ticket {
                 futex::wait(&self.phase, word, deadline);
             }
         }
+    }
+
+    /// The job is this thread's no more: who [`adopt`](Self::adopt)s it delivers.
+    pub fn give_up(&self) {
+        self.runner.store(0, Ordering::Relaxed);
     }
 
     /// A ticket whose job was handed to another worker, after the one that began it went away.

@@ -99,8 +99,8 @@ fn live(node: &'static Node) {
 /// Runs one job, from its hooks to its delivery.
 fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
     let worker = &node.worker;
-    if let Needs::Leftover { delivered } = job.needs {
-        return clear_up(node, job, delivered);
+    if let Needs::Leftover { outcome, delivered } = job.needs {
+        return clear_up(node, job, outcome, delivered);
     }
     node.current.set(Some(job));
     node.stage.set(Stage::Preparing);
@@ -194,25 +194,28 @@ pub fn hand_on_last(node: &'static Node, job: Job, outcome: &Outcome, deliver: O
     }
 }
 
-/// A job whose own worker was lost.
-fn clear_up(node: &'static Node, job: &'static Job, delivered: Option<Outcome>) -> After {
-    let outcome = delivered.unwrap_or(Outcome::failed(error::BROKEN, 0));
+/// A job that is not to run: its own worker was lost, or it got no token.
+fn clear_up(node: &'static Node, job: &'static Job, outcome: Outcome, delivered: bool) -> After {
     let after = settle(node, false);
     node.current.set(Some(job));
     job.ticket.inspect(|t| t.adopt());
     job.ticket.inspect(|t| t.end_task());
     let mut deliver = None;
-    if delivered.is_none() {
+    if !delivered {
         Node::count(&node.delivered);
-        tell(
-            job,
-            error::BROKEN,
-            "the thread that ran the job ended before the job did".into(),
-        );
+        tell(job, outcome.status, leftover_reason(job, &outcome));
         deliver = job.deliver;
     }
     hand_on(node, job, &outcome, deliver);
     after
+}
+
+/// Why a job is not run to its end.
+pub fn leftover_reason(job: &Job, outcome: &Outcome) -> String {
+    match job.ticket {
+        Some(ticket) if outcome.status != error::BROKEN => ticket.reason(),
+        _ => "the thread that ran the job ended before the job did".to_owned(),
+    }
 }
 
 /// The hooks that the job names.

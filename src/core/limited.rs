@@ -7,15 +7,16 @@
 
 use super::cache::Cache;
 use super::callback::Outcome;
-use super::error::{self, Error, Result};
+use super::error::Result;
 use super::job::{Job, Needs};
 use super::queue;
 use super::shutdown;
 use super::submit;
+use super::sync::answer::Answer;
 use super::sync::limiter::{Borrower, Limiter};
 use super::sync::operation::{self, Completion};
 use super::sync::timer;
-use super::sync::wait::{Answer, Submitted};
+use super::sync::wait::Submitted;
 use super::worker;
 use crate::sys::clock::{Deadline, NO_WAIT};
 use crate::sys::sync::thread_local;
@@ -25,17 +26,8 @@ use std::sync::Arc;
 /// A job that waits for its token.
 pub struct Limited {
     job: Job,
-    stage: Stage,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Only the submitting thread deals with it.
-    Begun,
-    /// It stands in the limiter's line.
-    InLine,
-    /// It gets no token, and is being delivered.
-    Refused,
+    /// It stands in the limiter's line; before that, only the submitting thread deals with it.
+    in_line: bool,
 }
 
 /// What the operation carries to [`have_token`].
@@ -107,7 +99,7 @@ fn accept(cache: &Cache, number: u64, job: Job) -> Result<()> {
     let job = Job { accepted_at, ..job };
     let entry = Limited {
         job,
-        stage: Stage::Begun,
+        in_line: false,
     };
     state.limited.insert(number, entry);
     Ok(())
@@ -116,11 +108,9 @@ fn accept(cache: &Cache, number: u64, job: Job) -> Result<()> {
 /// From now on a shutdown may cancel the job; if one has begun to, it is done here.
 fn stands_in_line(cache: &Cache, number: u64) {
     let mut state = cache.lock();
-    // The wait can be over already, and the job be refused just now.
-    if let Some(entry) = state.limited.get_mut(&number)
-        && entry.stage == Stage::Begun
-    {
-        entry.stage = Stage::InLine;
+    // The wait can be over already.
+    if let Some(entry) = state.limited.get_mut(&number) {
+        entry.in_line = true;
     }
     let cancelling = state.cancelling;
     drop(state);
@@ -136,7 +126,8 @@ fn take(cache: &Cache, number: u64) -> Option<Job> {
     entry.map(|entry| entry.job)
 }
 
-/// The wait for the token has ended, on the thread that ended it.
+/// The wait for the token has ended, on the thread that ended it. Calls nothing of the host: with the token or without, the job
+/// goes on to a worker.
 fn have_token(waiting: u64, answer: Answer) {
     // SAFETY: the pointer that `submit` gave to the operation, which completes once.
     let waiting = unsafe { Box::from_raw(waiting as *mut Waiting) };
@@ -148,21 +139,35 @@ fn have_token(waiting: u64, answer: Answer) {
     if timed {
         timer::completed();
     }
-    match answer.into_result() {
-        Ok(_) => admit(&cache, number),
-        Err(e) => {
-            let job = cache.lock().limited.get_mut(&number).map(|entry| {
-                entry.stage = Stage::Refused;
-                entry.job
-            });
-            if let Some(job) = job {
-                refuse(&cache, &job, e);
-                // Only now may a shutdown be over.
-                take(&cache, number);
-                shutdown::after_a_limited_job(&cache);
-            }
-        }
+    let Some(job) = take_along(&cache, number) else {
+        return;
+    };
+    let ticket = job.ticket.expect("a job with a limiter has a ticket");
+    let Err(why) = answer.into_result() else {
+        return to_the_queue(&cache, Some(job));
+    };
+    if !ticket.begin() {
+        // Cancelled: that is what ended the wait, and whoever did it delivers.
+        ticket.release();
+        to_the_queue(&cache, None);
+        return shutdown::after_a_limited_job(&cache);
     }
+    ticket.end_task();
+    ticket.explain(&format!("the job did not begin: {}", why.detail));
+    ticket.give_up();
+    let needs = Needs::Leftover {
+        outcome: Outcome::failed(why.status, 0),
+        delivered: false,
+    };
+    to_the_queue(&cache, Some(Job { needs, ..job }));
+}
+
+/// Takes a job that [`to_the_queue`] is to follow for; meanwhile a shutdown knows that there is one.
+fn take_along(cache: &Cache, number: u64) -> Option<Job> {
+    let mut state = cache.lock();
+    let entry = state.limited.remove(&number)?;
+    state.in_transit += 1;
+    Some(entry.job)
 }
 
 thread_local! {
@@ -190,13 +195,16 @@ fn dispatch(cache: &Arc<Cache>) {
     drop(unsafe { Box::from_raw(list) });
 }
 
-/// With the token the job is as any other that was accepted.
-fn admit(cache: &Arc<Cache>, number: u64) {
+/// From here on the job is as any other that was accepted; if it is still there.
+fn to_the_queue(cache: &Arc<Cache>, job: Option<Job>) {
     let mut state = cache.lock();
-    let Some(entry) = state.limited.remove(&number) else {
+    // In a fork child the count began anew.
+    state.in_transit = state.in_transit.saturating_sub(1);
+    cache.note_change(&mut state);
+    let Some(job) = job else {
         return;
     };
-    state.queue.push(entry.job);
+    state.queue.push(job);
     // A worker whose own ending task returned the token takes the job itself.
     match worker::own_node(cache) {
         Some(node) if node.ending.get() => node.has_queued.set(true),
@@ -207,30 +215,22 @@ fn admit(cache: &Arc<Cache>, number: u64) {
     }
 }
 
-/// The job will have no token.
-fn refuse(cache: &Cache, job: &Job, why: Error) {
-    let ticket = job.ticket.expect("a job with a limiter has a ticket");
-    if !ticket.begin() {
-        // Cancelled: that is what ended the wait.
-        return ticket.release();
+/// The thread ends, maybe in a delivery that [`dispatch`] had to make: the others are seen to all the same.
+pub fn thread_ends() {
+    let list = ADMITTING.with(Cell::take);
+    if !list.is_null() {
+        // SAFETY: made by `dispatch`, which the thread will not come back to.
+        for cache in *unsafe { Box::from_raw(list) } {
+            dispatch(&cache);
+        }
     }
-    ticket.end_task();
-    cache.lock().counts.delivered += 1;
-    let detail = format!("the job did not begin: {}", why.detail);
-    ticket.explain(&detail);
-    let outcome = Outcome::failed(why.status, 0);
-    error::keep(Error::new(why.status, detail));
-    job.deliver_and_release(&outcome);
 }
 
 /// A shutdown cancels what waits: the next job, with its ticket moved to cancelled.
 pub fn cancel_next(cache: &Cache) -> Option<Job> {
     loop {
         let mut state = cache.lock();
-        let (&number, _) = state
-            .limited
-            .iter()
-            .find(|(_, entry)| entry.stage == Stage::InLine)?;
+        let (&number, _) = state.limited.iter().find(|(_, entry)| entry.in_line)?;
         let job = state.limited.remove(&number)?.job;
         let ticket = job.ticket.expect("a job with a limiter has a ticket");
         if !ticket.cancel() {

@@ -2,6 +2,8 @@
 //! interpreter while that is being finalised). Nothing of the host is called for them; what they held is accounted for, and
 //! a job that they did not get to deliver is delivered by another worker.
 
+use super::callback::Outcome;
+use super::error;
 use super::hook::Left;
 use super::job::{Job, Needs, Order};
 use super::life;
@@ -77,9 +79,13 @@ fn left_of(node: &Node, job: Job) -> Option<Job> {
         job.finish(&node.outcome.get());
         return None;
     }
-    let delivered = (stage == Stage::Delivering).then(|| node.outcome.get());
+    let delivered = stage == Stage::Delivering;
+    let outcome = match delivered {
+        true => node.outcome.get(),
+        false => Outcome::failed(error::BROKEN, 0),
+    };
     Some(Job {
-        needs: Needs::Leftover { delivered },
+        needs: Needs::Leftover { outcome, delivered },
         ..job
     })
 }

@@ -141,23 +141,21 @@ pub fn refuse(cache: &Cache, job: Job) {
     job.ticket.inspect(|t| t.end_task());
     let (outcome, deliver) = match job.needs {
         Needs::Leftover {
-            delivered: Some(outcome),
+            outcome,
+            delivered: true,
         } => (outcome, None),
-        _ => {
-            let (status, why) = match lost {
-                true => (
-                    error::BROKEN,
-                    "the thread that ran the job ended before the job did",
-                ),
-                false => (
-                    error::SPAWN,
-                    "no worker thread could be started for the job",
+        needs => {
+            let (outcome, why) = match needs {
+                Needs::Leftover { outcome, .. } => (outcome, life::leftover_reason(&job, &outcome)),
+                _ => (
+                    Outcome::failed(error::SPAWN, 0),
+                    "no worker thread could be started for the job".to_owned(),
                 ),
             };
-            job.ticket.inspect(|t| t.explain(why));
-            error::keep(Error::new(status, why));
+            job.ticket.inspect(|t| t.explain(&why));
+            error::keep(Error::new(outcome.status, why));
             cache.lock().counts.delivered += 1;
-            (Outcome::failed(status, 0), job.deliver)
+            (outcome, job.deliver)
         }
     };
     // A worker that is just ending can be lost even here, and its node then knows how far it got.

@@ -68,7 +68,7 @@ pub fn shutdown(
     }
     loop {
         let state = cache.lock();
-        if state.counts.workers == 0 && state.queue.len() == 0 && state.limited.is_empty() {
+        if state.counts.workers == 0 && !state.has_waiting_jobs() {
             drop(state);
             break;
         }
@@ -175,7 +175,7 @@ pub fn after_a_worker(cache: CacheRef) {
 /// When an abandoned cache has no worker left, nobody will unregister its hooks for it.
 fn end_hooks(cache: &Cache) {
     let mut state = cache.lock();
-    if state.counts.workers > 0 || state.counts.entered > 0 || !state.limited.is_empty() {
+    if state.counts.workers > 0 || state.counts.entered > 0 || state.has_waiting_jobs() {
         return;
     }
     // Nor will anybody join the threads that are over; for RETIRE hooks that has to do.

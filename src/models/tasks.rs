@@ -4,12 +4,13 @@
 use crate::core::callback::{CompleteFn, Completed, Opaque};
 use crate::core::error::{self, Error, Result, Status};
 use crate::core::name::Name;
+use crate::core::sync::batch::Batch;
 use crate::core::sync::exit;
 use crate::core::sync::lock::Lock;
 use crate::core::sync::operation::{self, Completion, OpId};
 use crate::core::sync::report::Report;
 use crate::core::sync::task::{self, Kind, TaskId};
-use crate::core::sync::wait::{Batch, Submitted};
+use crate::core::sync::wait::Submitted;
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};

@@ -3,21 +3,21 @@
 //! Invariant, under `state`'s lock: receivers are in line only while nothing is queued and no sender is in line; senders only while
 //! the buffer is full. An item is in exactly one place: with its sender in line, in the buffer, or in a receiver's answer.
 
+use super::answer::{Answer, Bytes, Granted, Why};
+use super::batch::Batch;
 use super::graph::Picture;
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Key, Lines, WaitCounts, Who};
 use super::operation::OpId;
-use super::registry;
 use super::task::{self, TaskId};
-use super::wait::{
-    self, Answer, Batch, Begun, Bytes, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
-};
+use super::wait::{self, Begun, Object, Submitted};
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::cpu;
 use crate::sys::lock::{ForkLock, ForkReset};
 use crate::sys::sync::{AtomicU64, Ordering};
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub(crate) const RENDEZVOUS: u32 = 1;
 
@@ -52,8 +52,7 @@ pub struct Channel {
     items: AtomicU64,
     /// None: no bound.
     capacity: Option<u64>,
-    label: Label,
-    place: OnceLock<registry::Place>,
+    identity: Identity,
 }
 
 impl Channel {
@@ -68,10 +67,9 @@ impl Channel {
             }),
             items: AtomicU64::new(0),
             capacity,
-            label: Label::new("channel", name),
-            place: OnceLock::new(),
+            identity: Identity::new("channel", name),
         });
-        let _ = channel.place.set(registry::add(Arc::clone(&channel) as _));
+        channel.identity.register(&channel);
         channel
     }
 
@@ -153,7 +151,7 @@ impl Channel {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         let left = self.put(&mut state, item, &mut batch);
         drop(state);
@@ -163,10 +161,10 @@ impl Channel {
 
     fn full(&self) -> String {
         match self.capacity {
-            Some(0) => format!("nobody waits to receive from {}", self.label.as_str()),
+            Some(0) => format!("nobody waits to receive from {}", self.identity.as_str()),
             _ => format!(
                 "{} is full: it has its capacity of {} items",
-                self.label.as_str(),
+                self.identity.as_str(),
                 self.capacity.unwrap_or_default()
             ),
         }
@@ -219,7 +217,7 @@ impl Channel {
         let slot = task::check(task)?;
         let mut state = self.state.lock();
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         let Some(item) = self.put(&mut state, item, batch) else {
             return Ok(Begun::Now(Answer::granted()));
@@ -236,7 +234,7 @@ impl Channel {
     /// WOULD_BLOCK, CLOSED.
     pub fn recv_nowait(&self) -> Result<Bytes> {
         self.recv_now()?.ok_or_else(|| {
-            let why = format!("{} has nothing to receive", self.label.as_str());
+            let why = format!("{} has nothing to receive", self.identity.as_str());
             Error::new(error::WOULD_BLOCK, why)
         })
     }
@@ -249,7 +247,7 @@ impl Channel {
         drop(state);
         batch.finish();
         match item {
-            None if closed => Err(self.closed()),
+            None if closed => Err(self.identity.closed()),
             item => Ok(item.map(|(_, item)| item)),
         }
     }
@@ -298,7 +296,7 @@ impl Channel {
             return Ok(Begun::Now(Self::with_item(item)));
         }
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         let key = state.lines.push(RECEIVERS, task, who, timed, None);
         let registered = wait::register(slot, object, task, key, who, !timed);
@@ -312,21 +310,16 @@ impl Channel {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         state.closed = true;
-        let why: Arc<str> = self.closed().detail.into();
+        let why: Arc<str> = self.identity.closed().detail.into();
         // Senders' items go with them.
         for line in [RECEIVERS, SENDERS] {
-            while let Some(waiter) = state.lines.pop(line) {
-                let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
-                state.lines.complete(waiter, answer, &mut batch);
-            }
+            state
+                .lines
+                .refuse_all(line, error::CLOSED, &why, &mut batch);
         }
         self.note(&state);
         drop(state);
         batch.finish();
-    }
-
-    fn closed(&self) -> Error {
-        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
     }
 
     /// # Errors
@@ -334,13 +327,8 @@ impl Channel {
     pub fn retire(&self) -> Result<()> {
         let state = self.state.lock();
         let waiting = state.lines.len(RECEIVERS) + state.lines.len(SENDERS);
-        if waiting > 0 {
-            let why = format!("{} has {waiting} waiting", self.label.as_str());
-            return Err(Error::new(error::BUSY, why));
-        }
         drop(state);
-        self.place.get().inspect(|place| registry::remove(**place));
-        Ok(())
+        self.identity.retire(waiting)
     }
 
     pub fn stats(&self) -> Stats {
@@ -371,12 +359,8 @@ pub struct Stats {
 }
 
 impl Object for Channel {
-    fn label(&self) -> &str {
-        self.label.as_str()
-    }
-
-    fn name(&self) -> &str {
-        &self.label.name
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
@@ -385,8 +369,8 @@ impl Object for Channel {
             return false;
         };
         let what = match line {
-            SENDERS => format!("room in {}", self.label.as_str()),
-            _ => format!("an item of {}", self.label.as_str()),
+            SENDERS => format!("room in {}", self.identity.as_str()),
+            _ => format!("an item of {}", self.identity.as_str()),
         };
         if let Some(waiter) = state.lines.remove(key) {
             let lacking = || format!("{what} was not had within the timeout");
@@ -427,7 +411,7 @@ impl Object for Channel {
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();
-        let mut picture = Picture::new(&self.label, &state.lines, RECEIVERS);
+        let mut picture = Picture::new(&self.identity, &state.lines, RECEIVERS);
         picture.add_line(&state.lines, SENDERS);
         picture.free = Some(state.queue.len() as u64);
         picture

@@ -66,6 +66,7 @@ fn next(list: *mut List) -> Option<OpId> {
 
 /// The thread ends, maybe in the middle of a callback: the others are called elsewhere.
 pub fn thread_ends() {
+    crate::core::limited::thread_ends();
     let list = CALLING.with(Cell::take);
     if !list.is_null() {
         // SAFETY: made by `run`, which the thread will not come back to.
@@ -86,21 +87,8 @@ pub fn run_elsewhere(ops: Vec<OpId>) {
         return;
     }
     let ops = Box::into_raw(Box::new(ops));
-    let job = Job {
-        // SAFETY: made for the pointer that goes with it, and for any thread.
-        run: unsafe { JobFn::new(job) },
-        deliver: None,
-        arg: Opaque(ops.cast()),
-        arg_free: None,
-        name: Name::NONE,
-        needs: Needs::Nothing,
-        accepted_at: 0,
-        ticket: None,
-    };
-    let cache = Cache::default_cache();
-    let sent = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
-    cache.release();
-    if sent.is_err() {
+    // SAFETY: made for the pointer that goes with it, and for any thread.
+    if !on_a_worker(unsafe { JobFn::new(job) }, Opaque(ops.cast()), Name::NONE) {
         // No thread can be started. Better here than never.
         // SAFETY: the job was refused, so the list is still ours.
         for op in *unsafe { Box::from_raw(ops) } {
@@ -109,10 +97,27 @@ pub fn run_elsewhere(ops: Vec<OpId>) {
     }
 }
 
-/// An operation of the library's own that was granted what it waited for: it is told at once, which calls nothing of the host. False
-/// if the operation is none of these.
+/// Has a worker of the default cache run something of the library's own. False if no thread can be started.
+pub fn on_a_worker(run: JobFn, arg: Opaque, name: Name) -> bool {
+    let job = Job {
+        run,
+        deliver: None,
+        arg,
+        arg_free: None,
+        name,
+        needs: Needs::Nothing,
+        accepted_at: 0,
+        ticket: None,
+    };
+    let cache = Cache::default_cache();
+    let sent = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
+    cache.release();
+    sent.is_ok()
+}
+
+/// An operation of the library's own is told at once, which calls nothing of the host. False if the operation is none of these.
 pub fn settle_own(op: OpId) -> bool {
-    let own = operation::is_own_grant(op);
+    let own = operation::is_own(op);
     if own {
         call(op);
     }
@@ -141,7 +146,7 @@ fn call(op: OpId) {
 }
 
 /// In the layout of the host, with nothing to drop.
-fn completed(op: OpId, answer: crate::core::sync::wait::Answer) -> Completed {
+fn completed(op: OpId, answer: crate::core::sync::answer::Answer) -> Completed {
     let (data, len) = match answer.data {
         Some(bytes) => bytes.into_raw(),
         None => (std::ptr::null_mut(), 0),

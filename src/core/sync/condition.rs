@@ -4,17 +4,19 @@
 //! line for the lock, so each wakes when it has the lock, and there is no herd. A timeout or a cancel does the same, with
 //! another answer in store. If the lock breaks, everybody in its lines is told, those that wait for conditions, too.
 
+use super::answer::{Answer, Why};
+use super::batch::Batch;
 use super::graph::Picture;
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Key, Who};
 use super::lock::{Lock, State, Want};
 use super::operation::OpId;
-use super::registry;
 use super::task::{self, TaskId};
-use super::wait::{self, Answer, Batch, Begun, Key, Object, Who, Why};
-use crate::core::error::{self, Error, Result, Status};
+use super::wait::{self, Begun, Object};
+use crate::core::error::{self, Result, Status};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::ForkReset;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// What a lock knows of one of its conditions.
 #[derive(Default, Clone)]
@@ -96,26 +98,22 @@ impl Numbers {
 pub struct Condition {
     lock: Arc<Lock>,
     line: u32,
-    label: Label,
+    identity: Identity,
     /// With the lock's, since that is what is waited for in the end.
     full_label: String,
-    place: OnceLock<registry::Place>,
 }
 
 impl Condition {
     pub fn new(name: Option<&str>, lock: Arc<Lock>) -> Arc<Condition> {
-        let label = Label::new("condition", name);
-        let line = lock.state.lock().conditions.take(label.as_str());
+        let identity = Identity::new("condition", name);
+        let line = lock.state.lock().conditions.take(identity.as_str());
         let condition = Arc::new(Condition {
-            full_label: format!("{} of {}", lock.label.as_str(), label.as_str()),
+            full_label: format!("{} of {}", lock.identity.as_str(), identity.as_str()),
             line,
             lock,
-            label,
-            place: OnceLock::new(),
+            identity,
         });
-        let _ = condition
-            .place
-            .set(registry::add(Arc::clone(&condition) as _));
+        condition.identity.register(&condition);
         condition
     }
 
@@ -158,13 +156,13 @@ impl Condition {
         batch: &mut Batch,
     ) -> Result<Begun> {
         let mut state = self.lock.state.lock();
-        let cannot = || format!("wait for {}", self.label.as_str());
+        let cannot = || format!("wait for {}", self.identity.as_str());
         self.lock.check_owner(task, cannot)?;
         let slot = task::check(task)?;
         self.lock.check_release_is_plain(&state)?;
         let entry = state.conditions.at(self.line);
         if entry.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         entry.counts.waits += 1;
         let want = Want::at_depth(self.lock.depth());
@@ -185,7 +183,7 @@ impl Condition {
     pub fn notify(&self, task: TaskId, n: u64) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.lock.state.lock();
-        let cannot = || format!("notify {}", self.label.as_str());
+        let cannot = || format!("notify {}", self.identity.as_str());
         self.lock.check_owner(task, cannot)?;
         let mut notified = 0;
         while notified < n
@@ -207,7 +205,7 @@ impl Condition {
         let mut state = self.lock.state.lock();
         state.conditions.at(self.line).closed = true;
         while let Some(key) = state.lines.first(self.line) {
-            let e = self.closed();
+            let e = self.identity.closed();
             let answer = Answer::refused(e.status, e.detail);
             self.lock.want_back(&mut state, key, answer, &mut batch);
         }
@@ -221,14 +219,8 @@ impl Condition {
     /// BUSY.
     pub fn retire(&self) -> Result<()> {
         let mut state = self.lock.state.lock();
-        let waiting = state.lines.len(self.line);
-        if waiting > 0 {
-            let why = format!("{} has {waiting} waiting", self.label.as_str());
-            return Err(Error::new(error::BUSY, why));
-        }
+        self.identity.retire(state.lines.len(self.line))?;
         state.conditions.give_back(self.line);
-        drop(state);
-        self.place.get().inspect(|place| registry::remove(**place));
         Ok(())
     }
 
@@ -236,10 +228,6 @@ impl Condition {
         let mut state = self.lock.state.lock();
         let counts = state.conditions.at(self.line).counts;
         (state.lines.len(self.line) as u64, counts)
-    }
-
-    fn closed(&self) -> Error {
-        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
     }
 }
 
@@ -285,12 +273,12 @@ pub(super) fn withdraw(
 }
 
 impl Object for Condition {
-    fn label(&self) -> &str {
-        &self.full_label
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
-    fn name(&self) -> &str {
-        &self.label.name
+    fn label(&self) -> &str {
+        &self.full_label
     }
 
     fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
@@ -305,14 +293,18 @@ impl Object for Condition {
         self.lock.pass_on(task, answer, batch);
     }
 
+    fn revoke(&self, op: OpId, task: TaskId, batch: &mut Batch) -> bool {
+        self.lock.revoke(op, task, batch)
+    }
+
     fn look_again(&self, key: Key, batch: &mut Batch) {
         self.lock.look_again(key, batch);
     }
 
     fn describe(&self) -> Picture {
         let state = self.lock.state.lock();
-        let mut picture = Picture::new(&self.label, &state.lines, self.line);
-        picture.of = Some(self.lock.label.as_str().to_owned());
+        let mut picture = Picture::new(&self.identity, &state.lines, self.line);
+        picture.of = Some(self.lock.identity.as_str().to_owned());
         picture
     }
 }

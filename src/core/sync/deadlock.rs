@@ -11,8 +11,11 @@
 //!
 //! Only a task that waits for exactly one thing holds others up by that; a wait that will end by itself holds nobody up.
 
+use super::answer::Why;
+use super::batch::Batch;
+use super::lines::Key;
 use super::task::{self, Named, TaskId};
-use super::wait::{Batch, Key, Object, Why};
+use super::wait::Object;
 use crate::sys::lock::{ForkReset, static_lock};
 use std::fmt::Write;
 use std::sync::Arc;

@@ -1,18 +1,19 @@
 //! The event: waiters complete when it is set, so setting and clearing it at once still lets everybody go.
 
+use super::answer::{Answer, Why};
+use super::batch::Batch;
 use super::graph::Picture;
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Key, Lines, WaitCounts, Who};
 use super::operation::OpId;
-use super::registry;
+use super::slot::Slot;
 use super::task::{self, TaskId};
-use super::wait::{
-    self, Answer, Batch, Begun, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
-};
+use super::wait::{self, Begun, Object, Submitted};
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkLock, ForkReset};
 use crate::sys::sync::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const LINE: u32 = 0;
 pub(crate) const RESETTABLE: u32 = 1;
@@ -34,8 +35,7 @@ pub struct Event {
     set: AtomicU32,
     resettable: bool,
     state: ForkLock<State>,
-    label: Label,
-    place: OnceLock<registry::Place>,
+    identity: Identity,
 }
 
 impl Event {
@@ -47,10 +47,9 @@ impl Event {
                 lines: Lines::new(),
                 closed: false,
             }),
-            label: Label::new("event", name),
-            place: OnceLock::new(),
+            identity: Identity::new("event", name),
         });
-        let _ = event.place.set(registry::add(Arc::clone(&event) as _));
+        event.identity.register(&event);
         event
     }
 
@@ -65,7 +64,7 @@ impl Event {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         self.set.store(1, Ordering::Release);
         while let Some(waiter) = state.lines.pop(LINE) {
@@ -80,12 +79,12 @@ impl Event {
     /// UNSUPPORTED (it was not made resettable), CLOSED.
     pub fn clear(&self) -> Result<()> {
         if !self.resettable {
-            let why = format!("{} is not SELV_EVENT_RESETTABLE", self.label.as_str());
+            let why = format!("{} is not SELV_EVENT_RESETTABLE", self.identity.as_str());
             return Err(Error::new(error::UNSUPPORTED, why));
         }
         let state = self.state.lock();
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         self.set.store(0, Ordering::Relaxed);
         drop(state);
@@ -122,7 +121,7 @@ impl Event {
         &self,
         object: &Arc<dyn Object>,
         task: TaskId,
-        slot: &task::Slot,
+        slot: &Slot,
         who: Who,
         timed: bool,
         batch: &mut Batch,
@@ -132,7 +131,7 @@ impl Event {
             return Ok(Begun::Now(Answer::granted()));
         }
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         let key = state.lines.push(LINE, task, who, timed, ());
         let registered = wait::register(slot, object, task, key, who, !timed);
@@ -146,17 +145,12 @@ impl Event {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         state.closed = true;
-        let why: Arc<str> = self.closed().detail.into();
-        while let Some(waiter) = state.lines.pop(LINE) {
-            let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
-            state.lines.complete(waiter, answer, &mut batch);
-        }
+        let why: Arc<str> = self.identity.closed().detail.into();
+        state
+            .lines
+            .refuse_all(LINE, error::CLOSED, &why, &mut batch);
         drop(state);
         batch.finish();
-    }
-
-    fn closed(&self) -> Error {
-        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
     }
 
     /// # Errors
@@ -164,13 +158,8 @@ impl Event {
     pub fn retire(&self) -> Result<()> {
         let state = self.state.lock();
         let waiting = state.lines.len(LINE);
-        if waiting > 0 {
-            let why = format!("{} has {waiting} waiting", self.label.as_str());
-            return Err(Error::new(error::BUSY, why));
-        }
         drop(state);
-        self.place.get().inspect(|place| registry::remove(**place));
-        Ok(())
+        self.identity.retire(waiting)
     }
 
     pub fn stats(&self) -> Stats {
@@ -193,12 +182,8 @@ pub struct Stats {
 }
 
 impl Object for Event {
-    fn label(&self) -> &str {
-        self.label.as_str()
-    }
-
-    fn name(&self) -> &str {
-        &self.label.name
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
@@ -206,7 +191,7 @@ impl Object for Event {
         let Some(waiter) = state.lines.remove(key) else {
             return false;
         };
-        let what = self.label.as_str();
+        let what = self.identity.as_str();
         let lacking = || format!("{what} was not set within the timeout");
         state.lines.refuse(waiter, why, what, lacking, batch);
         true
@@ -222,6 +207,6 @@ impl Object for Event {
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();
-        Picture::new(&self.label, &state.lines, LINE)
+        Picture::new(&self.identity, &state.lines, LINE)
     }
 }

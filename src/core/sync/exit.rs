@@ -4,11 +4,12 @@
 //! Invariant: the task's number leaves its slot first. Who looks at an owner under the lock of an object either finds it alive,
 //! and then this exit comes to that object later and finds the waiter; or finds it gone, and then breaks the object itself.
 
+use super::answer::Why;
+use super::batch::Batch;
 use super::operation;
 use super::registry;
 use super::report::{Item, Report};
 use super::task::{self, Kind, TaskId};
-use super::wait::{Batch, Why};
 use crate::core::error::{self, Error, Result};
 
 /// A task that the host made.
@@ -68,14 +69,17 @@ fn exit(id: TaskId, batch: &mut Batch) -> Result<Report> {
     // What was granted meanwhile is told by the locks and ties that are looked at last.
     for wait in waiting.values() {
         if wait.object.withdraw(wait.key, &Why::TaskExited, batch) {
-            report.add(Item::WaitCancelled, wait.object.name());
+            report.add(Item::WaitCancelled, &wait.object.identity().name);
         }
+    }
+    for name in slot.with_info(|info| std::mem::take(&mut info.cancelled)) {
+        report.add(Item::WaitCancelled, &name);
     }
     // A wait that was granted just now is among these.
     let ops = waiting.values().filter_map(|w| w.op).chain(unconsumed);
     for op in ops {
         if let Some(object) = operation::task_exited(op, batch) {
-            report.add(Item::GrantPassedOn, object.name());
+            report.add(Item::GrantPassedOn, &object.identity().name);
         }
     }
     // Locks first: who gets the token next finds them broken.

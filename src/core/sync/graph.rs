@@ -3,10 +3,10 @@
 //! Each object is looked at in a moment of its own, with nothing stopped: what has been waiting for long is right, what
 //! changes meanwhile may be seen before or after the change.
 
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Lines, Who};
 use super::registry;
 use super::task::{self, Kind, Named, TaskId};
-use super::wait::{Lines, Who};
 use crate::sys::clock;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
@@ -49,12 +49,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    pub fn new<W>(label: &Label, lines: &Lines<W>, line: u32) -> Picture {
+    pub fn new<W>(identity: &Identity, lines: &Lines<W>, line: u32) -> Picture {
         let mut picture = Picture {
-            kind: label.kind,
-            label: label.as_str().to_owned(),
-            name: label.name.clone(),
-            number: label.number,
+            kind: identity.kind,
+            label: identity.as_str().to_owned(),
+            name: identity.name.clone(),
+            number: identity.number,
             of: None,
             holders: Vec::new(),
             free: None,

@@ -3,22 +3,22 @@
 //! A token that comes free goes to the first in line at that moment, so nobody who comes by can take it. The total may be
 //! set below what is borrowed; tokens then come back without going out again.
 
+use super::answer::{Answer, Granted, Why};
+use super::batch::Batch;
 use super::deadlock;
 use super::graph::{Holding, Picture};
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Key, Lines, WaitCounts, Who};
 use super::operation::OpId;
-use super::registry;
 use super::report::{Item, Report};
 use super::task::{self, Life, Named, TaskId};
-use super::wait::{
-    self, Answer, Batch, Begun, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
-};
+use super::wait::{self, Begun, Object, Submitted};
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkLock, ForkReset};
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const LINE: u32 = 0;
 
@@ -84,8 +84,7 @@ impl ForkReset for State {
 /// A number of tokens, at most one for each borrower; a task that exits returns its token. Ends with `selv_limiter_free`.
 pub struct Limiter {
     state: ForkLock<State>,
-    label: Label,
-    place: OnceLock<registry::Place>,
+    identity: Identity,
 }
 
 impl Limiter {
@@ -106,10 +105,9 @@ impl Limiter {
                 in_line: HashSet::new(),
                 closed: false,
             }),
-            label: Label::new("limiter", name),
-            place: OnceLock::new(),
+            identity: Identity::new("limiter", name),
         });
-        let _ = limiter.place.set(registry::add(Arc::clone(&limiter) as _));
+        limiter.identity.register(&limiter);
         Ok(limiter)
     }
 
@@ -133,11 +131,11 @@ impl Limiter {
         if let Some(why) = known {
             return Err(Error::new(
                 error::DUPLICATE,
-                format!("{who} {why} {} already", self.label.as_str()),
+                format!("{who} {why} {} already", self.identity.as_str()),
             ));
         }
         if state.closed {
-            return Err(self.closed());
+            return Err(self.identity.closed());
         }
         if state.borrowed() >= state.total || !state.lines.is_empty(LINE) {
             return Ok(false);
@@ -148,17 +146,13 @@ impl Limiter {
         }
     }
 
-    fn registered(&self) -> registry::Place {
-        *self.place.get().expect("registered when it was made")
-    }
-
     /// False if it is a task that has exited, and that nobody would have return the token.
     fn give(&self, state: &mut State, who: Borrower) -> bool {
         state.in_line.remove(&who);
         let given = match who {
             Borrower::Opaque(_) => true,
             Borrower::Task(task) => {
-                task::slot_of(task).is_some_and(|slot| slot.tie(task, self.registered()))
+                task::slot_of(task).is_some_and(|slot| slot.tie(task, self.identity.place()))
             }
         };
         if given {
@@ -170,7 +164,7 @@ impl Limiter {
     fn take_back(&self, state: &mut State, who: Borrower) {
         state.holders.remove(&who);
         if let Borrower::Task(task) = who {
-            task::slot_of(task).inspect(|slot| slot.untie(self.registered()));
+            task::slot_of(task).inspect(|slot| slot.untie(self.identity.place()));
         }
     }
 
@@ -181,8 +175,10 @@ impl Limiter {
         {
             let who = waiter.want;
             if !self.give(state, who) {
-                let what = format!("a token of {}", self.label.as_str());
+                let what = format!("a token of {}", self.identity.as_str());
                 let why = Why::TaskExited;
+                let slot = task::slot_of(waiter.task);
+                slot.inspect(|slot| slot.note_cancelled(&self.identity.name));
                 state.lines.refuse(waiter, &why, &what, String::new, batch);
                 continue;
             }
@@ -208,7 +204,7 @@ impl Limiter {
     fn none_free(&self, state: &State) -> String {
         format!(
             "no token of {} is free: {} of {} are borrowed, and {} are in line",
-            self.label.as_str(),
+            self.identity.as_str(),
             state.borrowed(),
             state.total,
             state.lines.len(LINE)
@@ -301,7 +297,7 @@ impl Limiter {
             Self::check_borrower(who)?;
             return Err(Error::new(
                 error::NOT_OWNER,
-                format!("{who} has no token of {}", self.label.as_str()),
+                format!("{who} has no token of {}", self.identity.as_str()),
             ));
         }
         self.take_back(&mut state, who);
@@ -323,36 +319,26 @@ impl Limiter {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         state.closed = true;
-        let why: Arc<str> = self.closed().detail.into();
-        while let Some(waiter) = state.lines.pop(LINE) {
-            state.in_line.remove(&waiter.want);
-            let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
-            state.lines.complete(waiter, answer, &mut batch);
-        }
+        let why: Arc<str> = self.identity.closed().detail.into();
+        state.in_line.clear();
+        state
+            .lines
+            .refuse_all(LINE, error::CLOSED, &why, &mut batch);
         drop(state);
         batch.finish();
-    }
-
-    fn closed(&self) -> Error {
-        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
     }
 
     /// # Errors
     /// BUSY.
     pub fn retire(&self) -> Result<()> {
         let state = self.state.lock();
-        let waiting = state.lines.len(LINE);
-        if waiting > 0 || state.borrowed() > 0 {
-            let why = format!(
-                "{} is in use: tokens borrowed: {}, waiting: {waiting}",
-                self.label.as_str(),
-                state.borrowed()
-            );
-            return Err(Error::new(error::BUSY, why));
-        }
+        let (waiting, borrowed) = (state.lines.len(LINE), state.borrowed());
         drop(state);
-        self.place.get().inspect(|place| registry::remove(**place));
-        Ok(())
+        if borrowed > 0 {
+            let how = format!("is in use: tokens borrowed: {borrowed}, waiting: {waiting}");
+            return Err(self.identity.busy(&how));
+        }
+        self.identity.retire(waiting)
     }
 
     pub fn stats(&self) -> Stats {
@@ -377,12 +363,8 @@ pub struct Stats {
 }
 
 impl Object for Limiter {
-    fn label(&self) -> &str {
-        self.label.as_str()
-    }
-
-    fn name(&self) -> &str {
-        &self.label.name
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
@@ -391,7 +373,7 @@ impl Object for Limiter {
             return false;
         };
         state.in_line.remove(&waiter.want);
-        let what = format!("a token of {}", self.label.as_str());
+        let what = format!("a token of {}", self.identity.as_str());
         let (borrowed, total) = (state.borrowed(), state.total);
         let lacking =
             || format!("{what} was not had within the timeout: {borrowed} of {total} are borrowed");
@@ -419,13 +401,13 @@ impl Object for Limiter {
         if state.holders.contains(&who) && !cfg!(selv_mutant = "keep_the_token") {
             self.take_back(&mut state, who);
             self.serve(&mut state, batch);
-            report.add(Item::TokenReturned, &self.label.name);
+            report.add(Item::TokenReturned, &self.identity.name);
         }
     }
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();
-        let mut picture = Picture::new(&self.label, &state.lines, LINE);
+        let mut picture = Picture::new(&self.identity, &state.lines, LINE);
         picture.free = Some(state.total.saturating_sub(state.borrowed()));
         picture.holders = state
             .holders

@@ -5,8 +5,11 @@
 //! its waiter off the line, and leaves READY under the slot's lock, once: for its callback, or abandoned. So a cancel or an
 //! abandon that meets a grant has either happened or not. Locks are taken in the order object, task's slot, operation's slot.
 
+use super::answer::{Answer, Granted, Why};
+use super::batch::Batch;
+use super::lines::Key;
 use super::task::{self, TaskId};
-use super::wait::{Answer, Batch, Granted, Key, Object, Why};
+use super::wait::Object;
 use crate::core::callback::{CompleteFn, Opaque};
 use crate::core::error::{self, Error, Result};
 use crate::sys::lock::{ForkLock, ForkReset, static_lock};
@@ -210,25 +213,25 @@ fn waiting(op: OpId) -> Option<(Arc<dyn Object>, Key)> {
     })?
 }
 
-/// Under the object's lock, when the task has exited: takes back what it was granted and its callback has not been told of, and will
-/// not be. False if there is nothing of the kind.
-pub fn revoke(op: OpId) -> bool {
+/// When the task has exited: takes back what it was granted and its callback has not been told of, and will not be: it is told
+/// CANCELLED. None if there is nothing of the kind.
+pub fn revoke(op: OpId) -> Option<Answer> {
     with(op, |state| match &mut state.phase {
         Phase::Ready(object, answer) if answer.status >= 0 || answer.holds_lock => {
             let why = format!("the task that was granted {} exited", object.label());
-            *answer = Answer::refused(error::CANCELLED, why);
-            answer.granted = Granted::Revoked;
-            true
+            let mut instead = Answer::refused(error::CANCELLED, why);
+            instead.granted = Granted::Revoked;
+            Some(std::mem::replace(answer, instead))
         }
-        _ => false,
+        _ => None,
     })
-    .unwrap_or(false)
+    .flatten()
 }
 
-pub fn is_own_grant(op: OpId) -> bool {
+/// Whether it is the library's own.
+pub fn is_own(op: OpId) -> bool {
     with(op, |state| {
-        let own = matches!(state.completion, Some(Completion::Own(..)));
-        own && matches!(&state.phase, Phase::Ready(_, answer) if answer.status >= 0)
+        matches!(state.completion, Some(Completion::Own(..)))
     })
     .unwrap_or(false)
 }
@@ -300,27 +303,15 @@ pub fn abandon(op: OpId, batch: &mut Batch) -> Result<()> {
     }
 }
 
-/// The operation's task exits. True if it had been granted something, which goes to the next; its callback is then told
-/// CANCELLED.
+/// The operation's task exits. Gives the object if it had been granted something, which goes to the next; its callback is then
+/// told CANCELLED.
 pub fn task_exited(op: OpId, batch: &mut Batch) -> Option<Arc<dyn Object>> {
-    let taken = with(op, |state| match &mut state.phase {
-        Phase::Ready(object, answer) if answer.granted == Granted::Revoked => {
-            let nothing = Answer {
-                granted: Granted::Revoked,
-                ..Answer::default()
-            };
-            Some((Arc::clone(object), nothing, state.task))
-        }
-        Phase::Ready(object, answer) if answer.status >= 0 || answer.holds_lock => {
-            let why = format!("the task that was granted {} exited", object.label());
-            let granted = std::mem::replace(answer, Answer::refused(error::CANCELLED, why));
-            Some((Arc::clone(object), granted, state.task))
+    let (object, task, revoked) = with(op, |state| match &state.phase {
+        Phase::Ready(object, answer) => {
+            let revoked = answer.granted == Granted::Revoked;
+            Some((Arc::clone(object), state.task, revoked))
         }
         _ => None,
     })??;
-    let (object, granted, task) = taken;
-    if granted.granted != Granted::Revoked && !cfg!(selv_mutant = "exit_with_the_grant") {
-        object.pass_on(task, granted, batch);
-    }
-    Some(object)
+    (revoked || object.revoke(op, task, batch)).then_some(object)
 }

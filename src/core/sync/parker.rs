@@ -6,7 +6,7 @@
 //! Invariant: between `prepare` and DONE only the thread that removes the waiter from its queue, under the lock of the object,
 //! writes the answer, once; the parked thread reads it after DONE.
 
-use super::wait::Answer;
+use super::answer::Answer;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
 use crate::sys::lock::{ForkReset, static_lock};

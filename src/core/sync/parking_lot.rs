@@ -4,19 +4,19 @@
 //! All lots share one set of lines under one lock, so that moving waiters from lot to lot is one step, and no other call sees them
 //! in neither.
 
+use super::answer::{Answer, Granted, Why};
+use super::batch::Batch;
 use super::graph::Picture;
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Key, Lines, WaitCounts, Who};
 use super::operation::OpId;
-use super::registry;
 use super::report::{Item, Report};
 use super::task::{self, Named, TaskId};
-use super::wait::{
-    self, Answer, Batch, Begun, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
-};
+use super::wait::{self, Begun, Object, Submitted};
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkReset, static_lock};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A lot's state; its line has the lot's number.
 #[derive(Default)]
@@ -97,10 +97,7 @@ impl Lots {
         let Some((status, why)) = self.refusal(line) else {
             return;
         };
-        while let Some(waiter) = self.lines.pop(line) {
-            let answer = Answer::refused(status, Arc::clone(&why));
-            self.lines.complete(waiter, answer, batch);
-        }
+        self.lines.refuse_all(line, status, &why, batch);
     }
 }
 
@@ -108,35 +105,26 @@ impl Lots {
 /// `selv_parking_lot_free`.
 pub struct ParkingLot {
     line: u32,
-    label: Label,
-    place: OnceLock<registry::Place>,
+    identity: Identity,
 }
 
 impl ParkingLot {
     pub fn new(name: Option<&str>) -> Arc<ParkingLot> {
-        let label = Label::new("parking lot", name);
+        let identity = Identity::new("parking lot", name);
         let mut lots = LOTS.lock();
         let line = lots.free.pop().unwrap_or_else(|| {
             lots.given += 1;
             lots.given - 1
         });
         *lots.lot(line) = Lot {
-            birth: label.number,
-            label: label.as_str().into(),
+            birth: identity.number,
+            label: identity.as_str().into(),
             ..Lot::default()
         };
         drop(lots);
-        let lot = Arc::new(ParkingLot {
-            line,
-            label,
-            place: OnceLock::new(),
-        });
-        let _ = lot.place.set(registry::add(Arc::clone(&lot) as _));
+        let lot = Arc::new(ParkingLot { line, identity });
+        lot.identity.register(&lot);
         lot
-    }
-
-    fn registered(&self) -> registry::Place {
-        *self.place.get().expect("registered when it was made")
     }
 
     /// # Errors
@@ -201,7 +189,7 @@ impl ParkingLot {
     /// INVAL: to the same lot.
     pub fn repark(&self, to: &Arc<ParkingLot>, n: u64) -> Result<u64> {
         if to.line == self.line {
-            let why = format!("{} cannot be moved to itself", self.label.as_str());
+            let why = format!("{} cannot be moved to itself", self.identity.as_str());
             return Err(Error::new(error::INVAL, why));
         }
         let mut batch = Batch::new();
@@ -232,7 +220,7 @@ impl ParkingLot {
         task::check(by)?;
         let mut batch = Batch::new();
         let mut lots = LOTS.lock();
-        let why = format!("{} was broken by {}", self.label.as_str(), Named(by));
+        let why = format!("{} was broken by {}", self.identity.as_str(), Named(by));
         lots.lot(self.line).broken.get_or_insert(why.into());
         lots.refuse_everyone(self.line, &mut batch);
         drop(lots);
@@ -250,7 +238,7 @@ impl ParkingLot {
         let breakers = &mut lots.lot(self.line).breakers;
         match breakers.iter_mut().find(|(t, _)| *t == task) {
             Some((_, times)) => *times += 1,
-            None if slot.tie(task, self.registered()) => breakers.push((task, 1)),
+            None if slot.tie(task, self.identity.place()) => breakers.push((task, 1)),
             None => {
                 return Err(Error::new(
                     error::STALE,
@@ -268,13 +256,17 @@ impl ParkingLot {
         let mut lots = LOTS.lock();
         let breakers = &mut lots.lot(self.line).breakers;
         let Some(at) = breakers.iter().position(|(t, _)| *t == task) else {
-            let why = format!("{} is no breaker of {}", Named(task), self.label.as_str());
+            let why = format!(
+                "{} is no breaker of {}",
+                Named(task),
+                self.identity.as_str()
+            );
             return Err(Error::new(error::NOT_OWNER, why));
         };
         breakers[at].1 -= 1;
         if breakers[at].1 == 0 {
             breakers.swap_remove(at);
-            slot.untie(self.registered());
+            slot.untie(self.identity.place());
         }
         Ok(())
     }
@@ -283,7 +275,7 @@ impl ParkingLot {
     pub fn close(&self) {
         let mut batch = Batch::new();
         let mut lots = LOTS.lock();
-        let why = format!("{} is closed", self.label.as_str());
+        let why = format!("{} is closed", self.identity.as_str());
         lots.lot(self.line).closed = Some(why.into());
         lots.refuse_everyone(self.line, &mut batch);
         drop(lots);
@@ -294,21 +286,15 @@ impl ParkingLot {
     /// BUSY.
     pub fn retire(&self) -> Result<()> {
         let mut lots = LOTS.lock();
-        let waiting = lots.lines.len(self.line);
-        if waiting > 0 {
-            let why = format!("{} has {waiting} waiting", self.label.as_str());
-            return Err(Error::new(error::BUSY, why));
-        }
+        self.identity.retire(lots.lines.len(self.line))?;
         let lot = std::mem::take(lots.lot(self.line));
         lots.free.push(self.line);
         for (task, _) in &lot.breakers {
             // A number that has gone to another task has nothing here.
             if let Ok(slot) = task::check(*task) {
-                slot.untie(self.registered());
+                slot.untie(self.identity.place());
             }
         }
-        drop(lots);
-        self.place.get().inspect(|place| registry::remove(**place));
         Ok(())
     }
 
@@ -338,12 +324,8 @@ pub struct Stats {
 }
 
 impl Object for ParkingLot {
-    fn label(&self) -> &str {
-        self.label.as_str()
-    }
-
-    fn name(&self) -> &str {
-        &self.label.name
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
@@ -359,7 +341,7 @@ impl Object for ParkingLot {
         }
         let mut label = Arc::clone(&lots.lot(line).label);
         if label.is_empty() {
-            label = self.label.as_str().into();
+            label = self.identity.as_str().into();
         }
         if let Some(waiter) = lots.lines.remove(key) {
             let lacking = || format!("nobody unparked this from {label} within the timeout");
@@ -393,17 +375,17 @@ impl Object for ParkingLot {
         lot.breakers.swap_remove(at);
         let why = format!(
             "{} is broken: its breaker, {}, exited",
-            self.label.as_str(),
+            self.identity.as_str(),
             Named(task)
         );
         lot.broken.get_or_insert(why.into());
         lots.refuse_everyone(self.line, batch);
-        report.add(Item::LotBroken, &self.label.name);
+        report.add(Item::LotBroken, &self.identity.name);
     }
 
     fn describe(&self) -> Picture {
         let mut lots = LOTS.lock();
-        let mut picture = Picture::new(&self.label, &lots.lines, self.line);
+        let mut picture = Picture::new(&self.identity, &lots.lines, self.line);
         picture.broken = lots.lot(self.line).broken.is_some();
         picture
     }

@@ -5,6 +5,7 @@
 //!
 //! SELV_TEST_SCALE multiplies the number of calls. A failure names its seed; SELV_TEST_SEED runs that world alone.
 
+use super::batch::Batch;
 use super::condition::Condition;
 use super::event::{Event, RESETTABLE};
 use super::exit;
@@ -14,7 +15,7 @@ use super::operation::{self, Completion, OpId};
 use super::reference::{self as model, Exit, Model, Told};
 use super::report::{Item, Report};
 use super::task::{self, Kind, TaskId};
-use super::wait::{Batch, Submitted};
+use super::wait::Submitted;
 use crate::core::callback::{CompleteFn, Completed, Opaque};
 use crate::core::error::{self, Error, OK, Result, Status};
 use crate::core::name::Name;

@@ -4,20 +4,20 @@
 //! Invariant: QUEUED is set while somebody is in line; then only the holder of `state`'s lock changes the word. So permits go to
 //! the first in line, in full, before anybody else has one of them.
 
+use super::answer::{Answer, Granted, Why};
+use super::batch::Batch;
 use super::graph::Picture;
-use super::label::Label;
+use super::identity::Identity;
+use super::lines::{Key, Lines, WaitCounts, Who};
 use super::operation::OpId;
-use super::registry;
 use super::task::{self, TaskId};
-use super::wait::{
-    self, Answer, Batch, Begun, Granted, Key, Lines, Object, Submitted, WaitCounts, Who, Why,
-};
+use super::wait::{self, Begun, Object, Submitted};
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::cpu;
 use crate::sys::lock::{ForkLock, ForkReset};
 use crate::sys::sync::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const QUEUED: u64 = 1;
 const CLOSED: u64 = 2;
@@ -43,8 +43,7 @@ pub struct Semaphore {
     word: AtomicU64,
     max: u64,
     state: ForkLock<State>,
-    label: Label,
-    place: OnceLock<registry::Place>,
+    identity: Identity,
 }
 
 impl Semaphore {
@@ -67,12 +66,9 @@ impl Semaphore {
             state: ForkLock::new(State {
                 lines: Lines::new(),
             }),
-            label: Label::new("semaphore", name),
-            place: OnceLock::new(),
+            identity: Identity::new("semaphore", name),
         });
-        let _ = semaphore
-            .place
-            .set(registry::add(Arc::clone(&semaphore) as _));
+        semaphore.identity.register(&semaphore);
         Ok(semaphore)
     }
 
@@ -80,7 +76,7 @@ impl Semaphore {
         if n == 0 || n > self.max {
             let why = format!(
                 "{n} permits of {}: from 1 to {} can be had",
-                self.label.as_str(),
+                self.identity.as_str(),
                 self.max
             );
             return Err(Error::new(error::INVAL, why));
@@ -93,7 +89,7 @@ impl Semaphore {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & CLOSED != 0 {
-                return Err(self.closed());
+                return Err(self.identity.closed());
             }
             if word & QUEUED != 0 || word / ONE < n {
                 return Ok(false);
@@ -132,7 +128,7 @@ impl Semaphore {
 
     fn not_free(&self, n: u64) -> String {
         let word = self.word.load(Ordering::Relaxed);
-        let what = self.label.as_str();
+        let what = self.identity.as_str();
         match word & QUEUED {
             0 => format!("{n} permits of {what} are not free: {} are", word / ONE),
             _ => format!("others are in line for permits of {what}"),
@@ -247,7 +243,10 @@ impl Semaphore {
     /// OVERFLOW (nothing changes), INVAL.
     pub fn release(&self, n: u64) -> Result<()> {
         if n == 0 {
-            let why = format!("0 permits of {} were to be released", self.label.as_str());
+            let why = format!(
+                "0 permits of {} were to be released",
+                self.identity.as_str()
+            );
             return Err(Error::new(error::INVAL, why));
         }
         let mut word = self.word.load(Ordering::Relaxed);
@@ -300,7 +299,7 @@ impl Semaphore {
                 error::OVERFLOW,
                 format!(
                     "releasing {n} permits of {}, {free} of which are free, would exceed its max of {}",
-                    self.label.as_str(),
+                    self.identity.as_str(),
                     self.max
                 ),
             ));
@@ -313,18 +312,13 @@ impl Semaphore {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
         self.word.fetch_or(CLOSED, Ordering::Relaxed);
-        let why: Arc<str> = self.closed().detail.into();
-        while let Some(waiter) = state.lines.pop(LINE) {
-            let answer = Answer::refused(error::CLOSED, Arc::clone(&why));
-            state.lines.complete(waiter, answer, &mut batch);
-        }
+        let why: Arc<str> = self.identity.closed().detail.into();
+        state
+            .lines
+            .refuse_all(LINE, error::CLOSED, &why, &mut batch);
         self.word.fetch_and(!QUEUED, Ordering::Relaxed);
         drop(state);
         batch.finish();
-    }
-
-    fn closed(&self) -> Error {
-        Error::new(error::CLOSED, format!("{} is closed", self.label.as_str()))
     }
 
     /// # Errors
@@ -332,13 +326,8 @@ impl Semaphore {
     pub fn retire(&self) -> Result<()> {
         let state = self.state.lock();
         let waiting = state.lines.len(LINE);
-        if waiting > 0 {
-            let why = format!("{} has {waiting} waiting", self.label.as_str());
-            return Err(Error::new(error::BUSY, why));
-        }
         drop(state);
-        self.place.get().inspect(|place| registry::remove(**place));
-        Ok(())
+        self.identity.retire(waiting)
     }
 
     pub fn stats(&self) -> Stats {
@@ -364,12 +353,8 @@ pub struct Stats {
 }
 
 impl Object for Semaphore {
-    fn label(&self) -> &str {
-        self.label.as_str()
-    }
-
-    fn name(&self) -> &str {
-        &self.label.name
+    fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     fn withdraw(&self, key: Key, why: &Why, batch: &mut Batch) -> bool {
@@ -377,7 +362,7 @@ impl Object for Semaphore {
         let Some(waiter) = state.lines.remove(key) else {
             return false;
         };
-        let what = format!("{} permits of {}", waiter.want, self.label.as_str());
+        let what = format!("{} permits of {}", waiter.want, self.identity.as_str());
         let lacking = || {
             let free = self.word.load(Ordering::Relaxed) / ONE;
             format!("{what} did not come free within the timeout: {free} are")
@@ -404,7 +389,7 @@ impl Object for Semaphore {
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();
-        let mut picture = Picture::new(&self.label, &state.lines, LINE);
+        let mut picture = Picture::new(&self.identity, &state.lines, LINE);
         picture.free = Some(self.word.load(Ordering::Relaxed) / ONE);
         picture
     }

@@ -3,13 +3,14 @@
 //!
 //! A thread that waits for ever is the failure: if nothing moves for a minute, the picture of who waits for whom is printed.
 
+use super::batch::Batch;
 use super::condition::Condition;
 use super::exit;
 use super::graph::{self, Format};
 use super::lock::{Lock, ROBUST, STRICT_FIFO};
 use super::operation::{self, Completion, OpId};
 use super::task::{self, Kind, TaskId};
-use super::wait::{Batch, Submitted};
+use super::wait::Submitted;
 use crate::core::callback::{CompleteFn, Completed, Opaque};
 use crate::core::error::{self, OK, Result, Status};
 use crate::core::name::Name;

@@ -3,13 +3,11 @@
 //! While there are any, one worker of the default cache sleeps until the next is due, and then ends that wait as timed out,
 //! which has no effect if it ended otherwise before.
 
+use super::batch::Batch;
+use super::completions;
 use super::operation::{self, OpId};
-use super::wait::Batch;
-use crate::core::cache::Cache;
 use crate::core::callback::{JobFn, Opaque};
-use crate::core::job::{Job, Needs};
 use crate::core::name::Name;
-use crate::core::submit;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
 use crate::sys::lock::{ForkReset, static_lock};
@@ -105,21 +103,9 @@ fn start() {
         run();
         0
     }
-    let job = Job {
-        // SAFETY: needs nothing, and runs on any thread.
-        run: unsafe { JobFn::new(job) },
-        deliver: None,
-        arg: Opaque::NULL,
-        arg_free: None,
-        name: Name::new("selv timers"),
-        needs: Needs::Nothing,
-        accepted_at: 0,
-        ticket: None,
-    };
-    let cache = Cache::default_cache();
-    let sent = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
-    cache.release();
-    if sent.is_err() {
+    // SAFETY: needs nothing, and runs on any thread.
+    let run = unsafe { JobFn::new(job) };
+    if !completions::on_a_worker(run, Opaque::NULL, Name::new("selv timers")) {
         // No thread can be started now; the next timer tries again.
         TIMERS.lock().running = false;
     }
