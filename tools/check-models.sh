@@ -26,6 +26,7 @@ admit_late         hooks::unregister_against_named_start   a hook is started who
 free_early         hooks::unregister_against_start         user data are freed while a worker has the hook started
 line_up_twice      hooks::removal_after_lining_up           a worker goes on with its hooks after it was listed as idle
 relaxed_release    locks::two_owners_in_turn                a lock's next owner need not see what the last one wrote
+relaxed_owner      locks::two_owners_in_turn                whoever finds an owner in the word may take it for exited
 relaxed_answer     locks::timeout_against_strict_grant      a waiter need not see the answer that it is woken for
 unflagged          locks::two_owners_in_turn                a waiter lines up unseen by the owner's release
 forget_the_second  locks::release_to_two_waiters            a lock that is handed over does not know of those behind

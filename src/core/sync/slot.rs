@@ -202,8 +202,7 @@ impl Slot {
             return Registered::Gone;
         }
         info.waiting.insert(waiting.key.wait, waiting);
-        self.waits
-            .store(info.waiting.len() as u32, WAITS_ORDER);
+        self.waits.store(info.waiting.len() as u32, WAITS_ORDER);
         match blocks && std::mem::take(&mut info.interrupted) {
             true => Registered::Interrupted,
             false => Registered::Fine,
@@ -215,8 +214,7 @@ impl Slot {
         let mut lazy = self.info.lock();
         let info = lazy.get();
         let over = info.waiting.remove(&wait)?;
-        self.waits
-            .store(info.waiting.len() as u32, WAITS_ORDER);
+        self.waits.store(info.waiting.len() as u32, WAITS_ORDER);
         info.unconsumed.extend(unconsumed);
         let left = match info.waiting.len() {
             1 => info.waiting.values().next().cloned(),

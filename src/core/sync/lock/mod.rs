@@ -163,8 +163,12 @@ impl Lock {
     fn take_free(&self, task: TaskId) -> bool {
         // Acquire pairs with the Release of every store that frees the word: what the last owner did is seen. Release: who finds
         // this owner in the word finds its slot made ready, and so that it lives.
+        let order = match cfg!(selv_mutant = "relaxed_owner") {
+            true => Ordering::Acquire,
+            false => Ordering::AcqRel,
+        };
         self.word
-            .compare_exchange(0, held_by(task), Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(0, held_by(task), order, Ordering::Relaxed)
             .is_ok()
     }
 
