@@ -49,9 +49,6 @@ impl Lock {
                     .is_ok()
             {
                 // A roused one that has lost sees here whether the new owner is still there to release.
-                if cfg!(selv_mutant = "trust_the_owner") {
-                    return;
-                }
                 let owner = owner_of(self.word.load(Ordering::Acquire));
                 if task::life(owner) == Life::Exited {
                     self.owner_is_gone(state, owner, batch);
