@@ -33,7 +33,6 @@ forget_the_second  locks::release_to_two_waiters            a lock that is hande
 lose_in_silence    locks::roused_waiter_against_barger      a roused waiter that comes too late does not tell the new owner
 leave_in_silence   locks::timeout_of_the_roused_against_the_next  one that was roused gives up, and rouses nobody in its place
 trust_the_first_look  locks::release_and_exit_against_acquire  an owner that released and exited breaks what it does not hold
-exit_with_the_grant  locks::release_and_exit_against_a_waiters_exit  a lock granted to a task that has exited is not passed on
 abandon_what_was_granted  locks::abandon_against_grant       a lock granted to an abandoned operation is not passed on
 return_in_silence  conditions::notify_against_timeout       a condition's waiter wants its lock back and does not say so
 no_heir            conditions::robust_owners_exit_against_timeout  a robust lock that nobody waited for is nobody's for ever
