@@ -153,7 +153,7 @@ impl Player {
             _ => room
                 .lock
                 .acquire(self.task, self.timeout())
-                .map_or_else(|e| e.status, |s| s),
+                .unwrap_or_else(|e| e.status),
         };
         match had {
             OK => {}
@@ -237,11 +237,8 @@ impl Player {
                 room.leave();
                 return self.reborn();
             }
-            1 | 2 => {
-                if !self.wait(room) {
-                    return;
-                }
-            }
+            1 | 2 if !self.wait(room) => return,
+            1 | 2 => {}
             3 | 4 => room.condition.notify(self.task, 1 + self.below(3)).unwrap(),
             5..8 => {
                 // In any order of rooms: rings are refused.
