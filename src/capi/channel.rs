@@ -2,8 +2,8 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::selv_status;
-use super::support::guard::{finish, guard};
-use super::support::handles::{borrow, null, put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{borrow, end, null, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{self, by_task, object, on, operation_for_later, resolve, status_of};
 use super::task::selv_task;
@@ -127,16 +127,8 @@ pub unsafe extern "C" fn selv_channel_new(
 /// # Safety `ch` is NULL or a channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_channel_free(ch: *mut Channel) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { ch.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(ch) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(ch, |object| object.retire()) })
 }
 
 /// Closes a channel: nothing is sent any more, and what is queued can still be received. Senders in line get SELV_E_CLOSED, their
@@ -153,11 +145,12 @@ pub unsafe extern "C" fn selv_channel_free(ch: *mut Channel) -> selv_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_channel_close(ch: *mut Channel) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(ch, "channel") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(ch, "channel", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How a channel stands. Set `out->struct_size` first.

@@ -2,10 +2,10 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::selv_status;
-use super::support::guard::{finish, guard};
-use super::support::handles::{borrow, put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{borrow, end, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
-use super::support::tasks::{by_task, object, operation_for_later, resolve, status_of};
+use super::support::tasks::{by_task, object, on, operation_for_later, resolve, status_of};
 use super::task::selv_task;
 use crate::core::sync::condition::Condition;
 use crate::core::sync::lock::Lock;
@@ -101,16 +101,8 @@ pub unsafe extern "C" fn selv_condition_new(
 /// # Safety `c` is NULL or a condition.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_condition_free(c: *mut Condition) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { c.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(c) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(c, |object| object.retire()) })
 }
 
 /// Closes a condition: everybody who waits for it comes back with SELV_E_CLOSED, holding the lock, and nobody waits any more.
@@ -125,11 +117,12 @@ pub unsafe extern "C" fn selv_condition_free(c: *mut Condition) -> selv_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_condition_close(c: *mut Condition) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(c, "condition") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(c, "condition", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How a condition stands. Set `out->struct_size` first.

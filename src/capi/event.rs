@@ -2,14 +2,13 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::selv_status;
-use super::support::guard::{finish, guard};
-use super::support::handles::{put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{end, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{by_task, object, on, operation};
 use super::task::selv_task;
 use crate::core::sync::event::{self, Event};
 use std::ffi::c_char;
-use std::sync::Arc;
 
 /// Of an event: it can be cleared.
 pub const SELV_EVENT_RESETTABLE: u32 = 1;
@@ -103,16 +102,8 @@ pub unsafe extern "C" fn selv_event_new(
 /// # Safety `e` is NULL or an event.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_event_free(e: *mut Event) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { e.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(e) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(e, |object| object.retire()) })
 }
 
 /// Closes an event: everybody who waits gets SELV_E_CLOSED, and it is neither set nor cleared any more. If it is set, later waits
@@ -128,11 +119,12 @@ pub unsafe extern "C" fn selv_event_free(e: *mut Event) -> selv_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_event_close(e: *mut Event) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(e, "event") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(e, "event", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How an event stands. Set `out->struct_size` first.

@@ -2,14 +2,13 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::selv_status;
-use super::support::guard::{finish, guard};
-use super::support::handles::{put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{end, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{by_task, object, on, operation};
 use super::task::selv_task;
 use crate::core::sync::limiter::{Borrower, Limiter};
 use std::ffi::c_char;
-use std::sync::Arc;
 
 /// Options of `selv_limiter_new`. Start from SELV_LIMITER_OPTIONS_INIT.
 #[repr(C)]
@@ -102,16 +101,8 @@ pub unsafe extern "C" fn selv_limiter_new(
 /// # Safety `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_limiter_free(l: *mut Limiter) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { l.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(l) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(l, |object| object.retire()) })
 }
 
 /// Closes a limiter: everybody in line gets SELV_E_CLOSED, and so does every later acquire. Tokens can still be returned.
@@ -126,11 +117,12 @@ pub unsafe extern "C" fn selv_limiter_free(l: *mut Limiter) -> selv_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_limiter_close(l: *mut Limiter) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(l, "limiter") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(l, "limiter", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How a limiter stands. Set `out->struct_size` first.

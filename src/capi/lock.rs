@@ -2,16 +2,15 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::{SELV_OK, selv_status};
-use super::support::guard::{finish, guard};
-use super::support::handles::{put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{end, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
-use super::support::tasks::{by_task, object, operation};
+use super::support::tasks::{by_task, object, on, operation};
 use super::task::{SELV_TASK_CURRENT, selv_task};
 use crate::core::sync::current;
 use crate::core::sync::lock::{self, Lock};
 use crate::core::sync::task::TaskId;
 use std::ffi::c_char;
-use std::sync::Arc;
 
 /// Of a lock: it is handed to those in line strictly in order. Slower under contention: each hand-over wakes a thread.
 pub const SELV_LOCK_STRICT_FIFO: u32 = 1;
@@ -127,16 +126,8 @@ pub unsafe extern "C" fn selv_lock_new(
 /// # Safety `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_lock_free(l: *mut Lock) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { l.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(l) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(l, |object| object.retire()) })
 }
 
 /// Closes a lock: everybody in line for it or for a condition of it gets SELV_E_CLOSED, and so does every later acquire. Its owner
@@ -152,11 +143,12 @@ pub unsafe extern "C" fn selv_lock_free(l: *mut Lock) -> selv_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_lock_close(l: *mut Lock) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(l, "lock") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(l, "lock", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How a lock stands. Set `out->struct_size` first.

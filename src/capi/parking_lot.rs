@@ -2,14 +2,13 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::selv_status;
-use super::support::guard::{finish, guard};
-use super::support::handles::{borrow, put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{borrow, end, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{by_task, object, on, operation};
 use super::task::selv_task;
 use crate::core::sync::parking_lot::ParkingLot;
 use std::ffi::c_char;
-use std::sync::Arc;
 
 /// Options of `selv_parking_lot_new`. Start from SELV_PARKING_LOT_OPTIONS_INIT.
 #[repr(C)]
@@ -103,16 +102,8 @@ pub unsafe extern "C" fn selv_parking_lot_new(
 /// # Safety `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_parking_lot_free(p: *mut ParkingLot) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { p.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(p) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(p, |object| object.retire()) })
 }
 
 /// Closes a parking lot: everybody parked gets SELV_E_CLOSED, and nobody parks any more.
@@ -127,11 +118,12 @@ pub unsafe extern "C" fn selv_parking_lot_free(p: *mut ParkingLot) -> selv_statu
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_parking_lot_close(p: *mut ParkingLot) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(p, "parking lot") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(p, "parking lot", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How a parking lot stands. Set `out->struct_size` first.

@@ -2,14 +2,13 @@
 
 use super::operation::{selv_completion, selv_op};
 use super::status::selv_status;
-use super::support::guard::{finish, guard};
-use super::support::handles::{put, required, share, text};
+use super::support::guard::guard;
+use super::support::handles::{end, put, required, share, text};
 use super::support::options::{self, Sized32, known_flags};
 use super::support::tasks::{by_task, object, on, operation};
 use super::task::selv_task;
 use crate::core::sync::semaphore::Semaphore;
 use std::ffi::c_char;
-use std::sync::Arc;
 
 /// Options of `selv_semaphore_new`. Start from SELV_SEMAPHORE_OPTIONS_INIT.
 #[repr(C)]
@@ -105,16 +104,8 @@ pub unsafe extern "C" fn selv_semaphore_new(
 /// # Safety `s` is NULL or a semaphore.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_semaphore_free(s: *mut Semaphore) -> selv_status {
-    guard(|| {
-        // SAFETY: as this function's own contract.
-        let Some(object) = (unsafe { s.as_ref() }) else {
-            return Ok(());
-        };
-        object.retire()?;
-        // SAFETY: the handle is a count that the host owned, and gave up.
-        drop(unsafe { Arc::from_raw(s) });
-        Ok(())
-    })
+    // SAFETY: as this function's own contract.
+    guard(|| unsafe { end(s, |object| object.retire()) })
 }
 
 /// Closes a semaphore: everybody in line gets SELV_E_CLOSED, and so does every later acquire. Permits can still be released.
@@ -129,11 +120,12 @@ pub unsafe extern "C" fn selv_semaphore_free(s: *mut Semaphore) -> selv_status {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn selv_semaphore_close(s: *mut Semaphore) -> selv_status {
     // SAFETY: as this function's own contract.
-    match unsafe { object(s, "semaphore") } {
-        Ok(object) => object.close(),
-        Err(e) => return finish(Err(e)),
+    unsafe {
+        on(s, "semaphore", |object| {
+            object.close();
+            Ok(())
+        })
     }
-    finish(Ok(()))
 }
 
 /// How a semaphore stands. Set `out->struct_size` first.

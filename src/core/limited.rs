@@ -69,17 +69,17 @@ pub fn submit(cache: &Arc<Cache>, job: Job, limiter: &Arc<Limiter>, timeout_ns: 
             return Ok(());
         }
         Ok((_, Submitted::Now(_))) => {
-            take(cache, number);
+            forget(cache, number);
             submit::submit_accepted(cache, job)
         }
         Err(_) if !ticket.is_waiting_to_run() => {
             // Cancelled through its handle meanwhile, and delivered; that is why its task is gone.
-            take(cache, number);
+            forget(cache, number);
             ticket.release();
             Ok(())
         }
         Err(e) => {
-            take(cache, number);
+            forget(cache, number);
             cache.lock().counts.accepted -= 1;
             Err(e)
         }
@@ -119,11 +119,10 @@ fn stands_in_line(cache: &Cache, number: u64) {
     }
 }
 
-fn take(cache: &Cache, number: u64) -> Option<Job> {
+fn forget(cache: &Cache, number: u64) {
     let mut state = cache.lock();
-    let entry = state.limited.remove(&number);
+    state.limited.remove(&number);
     cache.note_change(&mut state);
-    entry.map(|entry| entry.job)
 }
 
 /// The wait for the token has ended, on the thread that ended it. Calls nothing of the host: with the token or without, the job

@@ -21,6 +21,24 @@ pub unsafe fn borrow<T>(handle: *const T, what: &str) -> Result<ManuallyDrop<Arc
     Ok(ManuallyDrop::new(unsafe { Arc::from_raw(handle) }))
 }
 
+/// Ends an object that has one handle, if it has nothing to do any more; NULL is no object.
+///
+/// # Errors
+/// Those of `retire`; then the handle is as before.
+///
+/// # Safety
+/// `handle` is NULL, or came from [`share`] and is ended once.
+pub unsafe fn end<T>(handle: *mut T, retire: impl FnOnce(&T) -> Result<()>) -> Result<()> {
+    // SAFETY: promised by the caller.
+    let Some(object) = (unsafe { handle.as_ref() }) else {
+        return Ok(());
+    };
+    retire(object)?;
+    // SAFETY: a handle is a count that the host owned, and gave up.
+    drop(unsafe { Arc::from_raw(handle) });
+    Ok(())
+}
+
 /// Makes a handle of one count.
 pub fn share<T>(object: Arc<T>) -> *mut T {
     Arc::into_raw(object).cast_mut()

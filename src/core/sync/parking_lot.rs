@@ -16,6 +16,7 @@ use super::wait::{self, Begun, Object, Submitted};
 use crate::core::error::{self, Error, Result};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkReset, static_lock};
+use crate::sys::sync::{AtomicU32, Ordering};
 use std::sync::Arc;
 
 /// A lot's state; its line has the lot's number.
@@ -105,8 +106,13 @@ impl Lots {
 /// `selv_parking_lot_free`.
 pub struct ParkingLot {
     line: u32,
+    /// BROKEN and CLOSED, once more: a word, which is whole in a fork child that had to forget what is in [`Lots`].
+    sick: AtomicU32,
     identity: Identity,
 }
+
+const BROKEN: u32 = 1;
+const CLOSED: u32 = 2;
 
 impl ParkingLot {
     pub fn new(name: Option<&str>) -> Arc<ParkingLot> {
@@ -122,9 +128,33 @@ impl ParkingLot {
             ..Lot::default()
         };
         drop(lots);
-        let lot = Arc::new(ParkingLot { line, identity });
+        let lot = Arc::new(ParkingLot {
+            line,
+            sick: AtomicU32::new(0),
+            identity,
+        });
         lot.identity.register(&lot);
         lot
+    }
+
+    /// The lot's state, under the lock of all.
+    fn state<'a>(&self, lots: &'a mut Lots) -> &'a mut Lot {
+        let sick = self.sick.load(Ordering::Relaxed);
+        let what = self.identity.as_str();
+        let lot = lots.lot(self.line);
+        if sick & BROKEN != 0 && lot.broken.is_none() {
+            lot.broken = Some(format!("{what} was broken when the process forked").into());
+        }
+        if sick & CLOSED != 0 && lot.closed.is_none() {
+            lot.closed = Some(format!("{what} is closed").into());
+        }
+        lot
+    }
+
+    fn break_with(&self, lots: &mut Lots, why: String, batch: &mut Batch) {
+        self.sick.fetch_or(BROKEN, Ordering::Relaxed);
+        self.state(lots).broken.get_or_insert(why.into());
+        lots.refuse_everyone(self.line, batch);
     }
 
     /// # Errors
@@ -158,6 +188,7 @@ impl ParkingLot {
     ) -> Result<Begun> {
         let slot = task::check(task)?;
         let mut lots = LOTS.lock();
+        self.state(&mut lots);
         if let Some((status, why)) = lots.refusal(self.line) {
             return Err(Error::new(status, &*why));
         }
@@ -206,6 +237,7 @@ impl ParkingLot {
             }
         }
         // Nobody waits in a broken lot.
+        to.state(&mut lots);
         lots.refuse_everyone(to.line, &mut batch);
         drop(lots);
         batch.finish();
@@ -221,8 +253,7 @@ impl ParkingLot {
         let mut batch = Batch::new();
         let mut lots = LOTS.lock();
         let why = format!("{} was broken by {}", self.identity.as_str(), Named(by));
-        lots.lot(self.line).broken.get_or_insert(why.into());
-        lots.refuse_everyone(self.line, &mut batch);
+        self.break_with(&mut lots, why, &mut batch);
         drop(lots);
         batch.finish();
         Ok(())
@@ -275,8 +306,8 @@ impl ParkingLot {
     pub fn close(&self) {
         let mut batch = Batch::new();
         let mut lots = LOTS.lock();
-        let why = format!("{} is closed", self.identity.as_str());
-        lots.lot(self.line).closed = Some(why.into());
+        self.sick.fetch_or(CLOSED, Ordering::Relaxed);
+        self.state(&mut lots);
         lots.refuse_everyone(self.line, &mut batch);
         drop(lots);
         batch.finish();
@@ -301,7 +332,7 @@ impl ParkingLot {
     pub fn stats(&self) -> Stats {
         let mut lots = LOTS.lock();
         let waiting = lots.lines.len(self.line) as u64;
-        let lot = lots.lot(self.line);
+        let lot = self.state(&mut lots);
         Stats {
             waiting,
             counts: lot.counts,
@@ -378,15 +409,14 @@ impl Object for ParkingLot {
             self.identity.as_str(),
             Named(task)
         );
-        lot.broken.get_or_insert(why.into());
-        lots.refuse_everyone(self.line, batch);
+        self.break_with(&mut lots, why, batch);
         report.add(Item::LotBroken, &self.identity.name);
     }
 
     fn describe(&self) -> Picture {
         let mut lots = LOTS.lock();
         let mut picture = Picture::new(&self.identity, &lots.lines, self.line);
-        picture.broken = lots.lot(self.line).broken.is_some();
+        picture.broken = self.state(&mut lots).broken.is_some();
         picture
     }
 }

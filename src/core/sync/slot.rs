@@ -1,6 +1,6 @@
 //! A task's slot: what it holds and waits for.
 //!
-//! What a task waits for is in its slot, under the slot's lock, which is taken inside the locks of objects.
+//! It is under the slot's own lock, which is taken inside the locks of objects, and inside which only an operation's is taken.
 
 use super::lines::Waiting;
 use super::operation::OpId;

@@ -2,7 +2,6 @@
 //!
 //! Invariant: a slot's `id` is its task's number from `begin` until that task's exit takes it away, by one compare-exchange; so a
 //! task exits once, and a number that is not in its slot any more belongs to a task that has exited.
-//! What a task waits for is in its slot, under the slot's lock, which is taken inside the locks of objects, and alone.
 
 use super::slot::{Slot, new_slot};
 use crate::core::error::{self, Error, Result};
@@ -159,6 +158,7 @@ pub fn begin(kind: Kind, name: Name) -> Result<TaskId> {
     info.name = name;
     info.interrupted = false;
     info.ties.clear();
+    info.cancelled.clear();
     drop(lazy);
     slot.held_own.store(0, Ordering::Relaxed);
     slot.held_given.store(0, Ordering::Relaxed);
