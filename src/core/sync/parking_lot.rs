@@ -152,8 +152,8 @@ impl ParkingLot {
     }
 
     fn break_with(&self, lots: &mut Lots, why: String, batch: &mut Batch) {
-        self.sick.fetch_or(BROKEN, Ordering::Relaxed);
         self.state(lots).broken.get_or_insert(why.into());
+        self.sick.fetch_or(BROKEN, Ordering::Relaxed);
         lots.refuse_everyone(self.line, batch);
     }
 
