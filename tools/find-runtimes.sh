@@ -2,7 +2,7 @@
 # Finds the language runtimes that Selvedge's demo and tests can embed, and writes target/runtimes/found.tsv.
 #
 # One runtime a line, six fields separated by tabs, no field empty:
-#   kind      python | jvm | coreclr | mono
+#   kind      python | jvm | coreclr | mono | glib | uv
 #   version   the runtime's own
 #   cflags    to compile against it
 #   ldflags   to link with it, run-time search path included
@@ -123,8 +123,17 @@ find_mono() {
   row mono "$(pkg-config --modversion monosgen-2)" "$flags" "$libs" "-" "$(command -v mcs || echo -)"
 }
 
+# Event loops: libraries that pkg-config knows.
+find_loop() {
+  local kind=$1 package=$2 flags libs
+  pkg-config --exists "$package" 2>/dev/null || return 0
+  flags=$(pkg-config --cflags "$package" | sed -E 's/(^| )-I ?/\1-isystem /g; s/ *$//')
+  libs=$(pkg-config --libs "$package" | sed 's/ *$//')
+  row "$kind" "$(pkg-config --modversion "$package")" "${flags:--pthread}" "$libs" "-" "-"
+}
+
 # Written beside and renamed: a reader never sees half of it.
-{ find_pythons; find_jvms; find_coreclrs; find_mono; } >"$found.$$"
+{ find_pythons; find_jvms; find_coreclrs; find_mono; find_loop glib glib-2.0; find_loop uv libuv; } >"$found.$$"
 mv "$found.$$" "$found"
 
 if [ -s "$found" ]; then

