@@ -152,9 +152,6 @@ static void bad_calls(void) {
   CHECK_STATUS(selv_condition_wait_async(c, gone, &completion, &op), SELV_E_STALE);
   completion.fn = NULL;
   CHECK_STATUS(selv_condition_wait_async(c, SELV_TASK_CURRENT, &completion, &op), SELV_E_NULL);
-  completion = op_probe_completion(&p);
-  completion.loop = (selv_host_loop *)&options;
-  CHECK_STATUS(selv_condition_wait_async(c, SELV_TASK_CURRENT, &completion, &op), SELV_E_UNSUPPORTED);
   CHECK_EQ_U64(selv_lock_owner(l), selv_task_current()); /* none of these let go of the lock */
   CHECK_STATUS(selv_condition_notify(NULL, SELV_TASK_CURRENT, 1), SELV_E_NULL);
   CHECK_STATUS(selv_condition_notify(c, 0, 1), SELV_E_INVAL);

@@ -113,11 +113,6 @@ static void completions(void) {
     op = 99;
     CHECK_STATUS(selv_lock_acquire_async(l, t, &completion, &op), SELV_E_NULL);
     CHECK_EQ_U64(op, 0);
-    completion = op_probe_completion(&p);
-    completion.loop = (selv_host_loop *)&p; /* there are no host loops yet */
-    op = 99;
-    CHECK_STATUS(selv_lock_acquire_async(l, t, &completion, &op), SELV_E_UNSUPPORTED);
-    CHECK_EQ_U64(op, 0);
     CHECK_EQ_U64(selv_lock_owner(l), held ? owner : 0);
     CHECK_EQ_U64(lock_waiting(l), 0);
   }

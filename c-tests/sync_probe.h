@@ -342,9 +342,6 @@ static inline uint64_t sync_probe_seed(uint64_t thread) {
     op = 99;                                                                           \
     CHECK_STATUS(async_call, SELV_E_NULL);                                             \
     CHECK_EQ_U64(op, 0);                                                               \
-    bad = good;                                                                        \
-    bad.loop = (selv_host_loop *)(uintptr_t)8; /* there are no host loops yet */       \
-    CHECK_STATUS(async_call, SELV_E_UNSUPPORTED);                                      \
     completion = &good;                                                                \
     task = 0;                                                                          \
     op = 99;                                                                           \

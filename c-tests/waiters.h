@@ -182,6 +182,7 @@ static inline selv_status waiter_condition(waiter *w) {
 typedef struct op_probe {
   void (*then)(struct op_probe *p, const selv_completed *c); /* inside the callback; may be NULL */
   void *object;                                              /* what `then` works on */
+  selv_host_loop *loop;                                      /* where the callback runs; NULL: on the completing thread */
   selv_task task;
   uint64_t n;
   selv_op op;         /* for the test's own use: what the submitting call gave */
@@ -223,6 +224,7 @@ static inline selv_completion op_probe_completion(op_probe *p) {
   memset(&completion, 0, sizeof completion);
   completion.fn = op_probe_fn;
   completion.arg = p;
+  completion.loop = p->loop;
   return completion;
 }
 

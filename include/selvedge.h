@@ -249,6 +249,16 @@
 #define SELV_REPORT_LOT_BROKEN 6
 
 /**
+ * For `selv_host_loop_call_soon`: if the same `fn` with the same `arg` waits already, that one stands for both.
+ */
+#define SELV_CALL_IDEMPOTENT 1
+
+/**
+ * From a guest's `prepare`: it has nothing left to do, and the run ends.
+ */
+#define SELV_GUEST_DONE (UINT64_MAX - 2)
+
+/**
  * Of a lock: it is handed to those in line strictly in order. Slower under contention: each hand-over wakes a thread.
  */
 #define SELV_LOCK_STRICT_FIFO 1
@@ -315,12 +325,17 @@ typedef struct selv_condition selv_condition;
 typedef struct selv_event selv_event;
 
 /**
+ * A run of a guest. Shared: `selv_guest_retain` and `selv_guest_release`.
+ */
+typedef struct selv_guest selv_guest;
+
+/**
  * A registered hook set. Shared: `selv_hook_retain` and `selv_hook_release`.
  */
 typedef struct selv_hook selv_hook;
 
 /**
- * An event loop of the host. None can be made yet: where one is asked for, pass NULL.
+ * A queue into an event loop that the host runs. Shared: `selv_host_loop_retain` and `selv_host_loop_release`.
  */
 typedef struct selv_host_loop selv_host_loop;
 
@@ -518,7 +533,8 @@ typedef struct selv_outcome {
 } selv_outcome;
 
 /**
- * Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on
+ * Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it (or in a host
+ * loop, see `selv_job_options`); a cancelled job is delivered on
  * the thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
  * worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its status is
  * an error, `selv_last_error` tells why.
@@ -585,6 +601,13 @@ typedef struct selv_job_options {
    * SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
    */
   uint64_t limiter_timeout_ns;
+  /**
+   * Where the job is delivered: `deliver` and then `arg_free` are called by a drain of this host loop, in the order of its queue, also if the job
+   * was cancelled. For the cache the job is over when it has been queued there. If the loop has been closed by then, `deliver` is told
+   * SELV_E_CLOSED, with code and value kept, on the finishing (or closing) thread: it can only clean up. The loop is not kept open.
+   * NULL: on the worker.
+   */
+  struct selv_host_loop *loop;
 } selv_job_options;
 
 /**
@@ -758,6 +781,183 @@ typedef struct selv_task_report {
 typedef uint64_t selv_op;
 
 /**
+ * Has the host call `selv_host_loop_drain` soon, on the loop's thread: posts to its event loop, writes to a pipe, sets a flag. Called on any
+ * thread, also one that is ending, with no lock of the library held, and not by two threads for one wake. It must return, must not
+ * wait for the loop's thread, and must not drain or close the loop itself.
+ */
+typedef void (*selv_wake_fn)(void *wake_arg);
+
+/**
+ * Options of a host loop. Start from SELV_HOST_LOOP_OPTIONS_INIT; a zero is the default.
+ */
+typedef struct selv_host_loop_options {
+  /**
+   * sizeof(selv_host_loop_options)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t flags;
+  /**
+   * UTF-8; what the loop is called in messages. NULL: it has a number there.
+   */
+  const char *name;
+  /**
+   * Called once each time that the queue begins to fill, and at the end of a drain that leaves something. NULL: the host polls
+   * `selv_host_loop_fd` instead.
+   */
+  selv_wake_fn wake;
+  /**
+   * Given to `wake`.
+   */
+  void *wake_arg;
+  /**
+   * Called with `wake_arg` once, when the loop has been closed and `wake` neither runs nor will. NULL: nothing is.
+   */
+  selv_free_fn wake_arg_free;
+} selv_host_loop_options;
+
+/**
+ * What a host loop is to run, or to drop instead. It may call any function; but a nested drain of the same loop runs nothing.
+ */
+typedef void (*selv_call_fn)(void *arg);
+
+/**
+ * What has happened to a host loop so far, and how it stands. What was accepted has been run, has been dropped, or waits.
+ */
+typedef struct selv_host_loop_stats {
+  /**
+   * sizeof(selv_host_loop_stats); set it before the call, as SELV_HOST_LOOP_STATS_INIT does.
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Queued now.
+   */
+  uint64_t waiting;
+  /**
+   * Calls, outcomes of jobs, completions of operations and turns of guests that were ever queued.
+   */
+  uint64_t accepted;
+  /**
+   * Of these, how many a drain has begun to run.
+   */
+  uint64_t ran;
+  /**
+   * Idempotent calls that one stands for which waited already; these were not queued.
+   */
+  uint64_t merged;
+  /**
+   * Of those accepted, how many the close dropped, or were over before their turn: a call that timed out, an abandoned operation.
+   */
+  uint64_t dropped;
+  /**
+   * Times that the host was told that something waits.
+   */
+  uint64_t wakes;
+  /**
+   * Drains that were not refused.
+   */
+  uint64_t drains;
+  /**
+   * Guests that live now.
+   */
+  uint64_t guests;
+  /**
+   * 1 if it is closed.
+   */
+  uint64_t closed;
+} selv_host_loop_stats;
+
+/**
+ * Starts a thread for one poll of a guest: has `fn(arg, &value)` and then `deliver(arg, &outcome)` called, once each, on a thread that may block,
+ * and returns SELV_OK; or returns an error, and the run ends with that. It has the meaning of `selv_start_thread_soon`, and may
+ * wrap it: register the thread somewhere first, start one of its own, count. If `fn` cannot be run after all, `deliver` gets
+ * an outcome whose status says why, and the run ends with that. Called on the host's thread. `name` is valid during the call.
+ */
+typedef selv_status (*selv_start_soon_fn)(void *start_arg,
+                                          selv_job_fn fn,
+                                          selv_deliver_fn deliver,
+                                          void *arg,
+                                          const char *name);
+
+/**
+ * A guest, and where it is to live. Start from SELV_GUEST_OPTIONS_INIT. `prepare`, `process`, `discard` and `done` are called on the host loop's
+ * thread, by its drains; all of them must return. A negative status of one ends the run, and `done` is told it.
+ *
+ * One tick is: `process`, if there was a poll; `prepare`; `poll` with timeout 0. If that brought events, or `prepare` said 0, or an interrupt came, the next tick is
+ * queued. Else a thread is asked for and calls `poll` with the time that `prepare` gave; when that returns, the next tick is queued. So there is never a
+ * poll beside another or beside a `process`, and no thread while there is work. (The order is that of the guest mode of Trio.)
+ */
+typedef struct selv_guest_options {
+  /**
+   * sizeof(selv_guest_options)
+   */
+  uint32_t struct_size;
+  /**
+   * 0.
+   */
+  uint32_t flags;
+  /**
+   * The loop that the guest lives in. Required. The guest keeps it open.
+   */
+  struct selv_host_loop *host;
+  /**
+   * Whose workers poll, with the hooks of that cache, if `start_soon` is NULL. NULL: the default cache.
+   */
+  struct selv_cache *cache;
+  /**
+   * Starts the threads that poll. NULL: the cache does.
+   */
+  selv_start_soon_fn start_soon;
+  /**
+   * Given to `start_soon`.
+   */
+  void *start_arg;
+  /**
+   * Given to the functions below.
+   */
+  void *guest;
+  /**
+   * Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0: again at once; SELV_FOREVER: there is none;
+   * SELV_GUEST_DONE. Required.
+   */
+  selv_status (*prepare)(void *guest, uint64_t *out_ns);
+  /**
+   * Waits for events, up to `timeout_ns` nanoseconds; may store them in `*out_events` (NULL before: there are none). With timeout 0 on the host's thread,
+   * else on another. Required.
+   */
+  selv_status (*poll)(void *guest, uint64_t timeout_ns, void **out_events);
+  /**
+   * Takes what a poll brought; NULL if the time passed, or it was interrupted. Not called after a `poll` with timeout 0 that a longer one follows.
+   * Required.
+   */
+  selv_status (*process)(void *guest, void *events);
+  /**
+   * Frees events that were polled and will not be processed, since the run ends. NULL: nothing is to be freed.
+   */
+  void (*discard)(void *guest, void *events);
+  /**
+   * Makes a `poll` that runs on another thread, or is about to begin there, return early. Called on any thread; must not block, nor drain the host loop. Required.
+   */
+  void (*interrupt)(void *guest);
+  /**
+   * The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`), SELV_E_CLOSED
+   * (`selv_guest_abandon`), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon` delivered without running), or the error of a callback or of
+   * `start_soon`; `selv_last_error` tells which. It may close the host loop and start another guest. Required.
+   */
+  void (*done)(void *guest, selv_status why);
+  /**
+   * UTF-8; what the guest is called in messages, and the name of the polling jobs. NULL: "guest", with a number in messages.
+   */
+  const char *name;
+} selv_guest_options;
+
+/**
  * Options of `selv_lock_new`. Start from SELV_LOCK_OPTIONS_INIT.
  */
 typedef struct selv_lock_options {
@@ -892,7 +1092,9 @@ typedef struct selv_completion {
    */
   void *arg;
   /**
-   * NULL: on the completing thread. Anything else is SELV_E_UNSUPPORTED in this version.
+   * Where: `fn` is called by a drain of this host loop, in the order of its queue, as if by `selv_host_loop_call_soon`. If the loop has
+   * been closed by then, `fn` is told SELV_E_CLOSED on the completing (or closing) thread, and what was granted has gone to the
+   * next: it can only clean up. The loop is not kept open. NULL: on the completing thread.
    */
   struct selv_host_loop *loop;
 } selv_completion;
@@ -1282,6 +1484,14 @@ typedef struct selv_channel_stats {
  */
 typedef int32_t (*selv_write_fn)(void *arg, const char *data, size_t len);
 
+typedef int32_t (*RawJobFn)(void*, void**);
+
+typedef void (*RawDeliverFn)(void*, const struct selv_outcome*);
+
+#define JOB job
+
+#define DELIVER deliver
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1454,8 +1664,9 @@ selv_status selv_start_thread_soon(struct selv_cache *c,
  * (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
  * SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8, a hook of another cache, two hooks with
  * SELV_HOOK_HOLDS_GIL); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_SPAWN; SELV_E_CLOSED
- * (the cache is shut down, or a named hook unregistered, or the limiter closed); SELV_E_WOULD_BLOCK (SELV_NO_WAIT, and no token of
- * the limiter is free); SELV_E_NOMEM; SELV_E_FORKED (a named hook belongs to the parent process).
+ * (the cache is shut down, a named hook unregistered, the limiter or the loop closed); SELV_E_WOULD_BLOCK (SELV_NO_WAIT, and no token of
+ * the limiter is free); SELV_E_NOMEM; SELV_E_FORKED (a named hook or the loop belongs to the
+ * parent process).
  *
  * Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `c`
  * and `job` must not be NULL.
@@ -1790,6 +2001,216 @@ selv_status selv_op_cancel(selv_op op);
 selv_status selv_op_abandon(selv_op op);
 
 /**
+ * Makes a queue into an event loop of the host's, whose thread is the calling one until `selv_host_loop_bind` says otherwise. The host
+ * runs what is queued with `selv_host_loop_drain`, on that thread, each time it has been told that something is: by `opts->wake`, or, if
+ * that is NULL, by `selv_host_loop_fd`.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `wake_arg_free` without `wake`, `struct_size`, a name that is not UTF-8);
+ * SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_NOMEM (no file descriptor is left).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` may be NULL: all defaults, with a file
+ * descriptor; `out` must not be.
+ */
+selv_status selv_host_loop_new(const struct selv_host_loop_options *opts,
+                               struct selv_host_loop **out);
+
+/**
+ * One more reference to the loop; gives `l` back.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works. NULL: gives NULL.
+ */
+struct selv_host_loop *selv_host_loop_retain(struct selv_host_loop *l);
+
+/**
+ * Gives a reference back. With the last one gone a loop that is open is closed, as by `selv_host_loop_close`, but on the calling thread,
+ * whichever that is. A living guest has a reference of its own.
+ *
+ * Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: works. NULL:
+ * does nothing.
+ */
+void selv_host_loop_release(struct selv_host_loop *l);
+
+/**
+ * A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets it: the host
+ * only polls it, level-triggered or not, and neither reads nor closes it. It lives as long as the loop. -1: the loop has a `wake`.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: in a child it must not be polled. NULL: gives -1.
+ */
+int selv_host_loop_fd(const struct selv_host_loop *l);
+
+/**
+ * Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
+ * thread, or whose thread has ended.
+ *
+ * Returns SELV_OK; SELV_E_BUSY (a drain runs on another thread); SELV_E_REENTRANT (inside a drain of this loop); SELV_E_CLOSED;
+ * SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
+ *
+ * Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop runs.
+ * Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+ */
+selv_status selv_host_loop_bind(struct selv_host_loop *l);
+
+/**
+ * Has the loop run `fn(arg)`, on its own thread, in a drain to come; what is queued by one thread is run in that order. If the loop is
+ * closed before, `drop(arg)` is called instead, on the closing thread. One of the two happens, exactly once.
+ *
+ * With SELV_CALL_IDEMPOTENT a call is not queued if one with the same `fn` and `arg` and this flag waits already: that one stands for both, and
+ * `drop` of the second is not called. A call that has begun to run waits no more.
+ *
+ * Returns SELV_OK; SELV_E_CLOSED (neither will be called); SELV_E_NULL; SELV_E_INVAL (unknown flags); SELV_E_FORKED (the loop belongs
+ * to the parent process).
+ *
+ * Threads: any; not from a signal handler. Blocks: no; `wake` runs here. Reentrancy: from any callback but `wake`. Fork: SELV_E_FORKED in a child.
+ * NULL: `l` and `fn` must not be NULL; `arg` and `drop` may be.
+ */
+selv_status selv_host_loop_call_soon(struct selv_host_loop *l,
+                                     selv_call_fn fn,
+                                     void *arg,
+                                     selv_call_fn drop,
+                                     uint32_t flags);
+
+/**
+ * Has the loop run `fn(arg, &value)` on its own thread, and waits for its end. The timeout covers the wait for its *beginning*: if no
+ * drain has begun it by then, it never runs; once begun, the call waits until it ends, however long.
+ *
+ * `out` gets what `fn` returned and stored; when the call fails, it is zeroed.
+ *
+ * Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began); SELV_E_DEADLOCK
+ * (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
+ * SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
+ *
+ * Threads: any but the loop's own. Blocks: yes. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL;
+ * `arg` and `out` may be.
+ */
+selv_status selv_host_loop_call(struct selv_host_loop *l,
+                                selv_job_fn fn,
+                                void *arg,
+                                uint64_t timeout_ns,
+                                struct selv_outcome *out);
+
+/**
+ * Runs what is queued now, in order: at most `max_calls` of it; 0 is no bound. What these calls queue is for a later drain, so a call that
+ * queues itself again does not keep the host's loop from its other work. If something is left at the end, the host is told again, once.
+ *
+ * It is never re-entered: called by something that it runs, for instance through a main loop nested there, it runs nothing. Meanwhile the host is not
+ * told of anything, so such a nested loop is not kept busy, either.
+ *
+ * `out_ran` gets how many have run, also on an error.
+ *
+ * Returns SELV_OK, also if nothing waited; SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT; SELV_E_CLOSED; SELV_E_NULL;
+ * SELV_E_FORKED (the loop belongs to the parent process).
+ *
+ * Threads: the loop's own. Blocks: no, beyond what it runs. Reentrancy: from any callback; from what this very loop runs it is SELV_E_REENTRANT. Fork: SELV_E_FORKED
+ * in a child. NULL: `l` must not be NULL; `out_ran` may be.
+ */
+selv_status selv_host_loop_drain(struct selv_host_loop *l,
+                                 uint32_t max_calls,
+                                 uint32_t *out_ran);
+
+/**
+ * Closes the loop: nothing is accepted any more. What waits is dropped, here, in order: `drop` of the calls; who waits in `selv_host_loop_call` gets
+ * SELV_E_CLOSED; outcomes of jobs and completions of operations are told with SELV_E_CLOSED. When it returns, `wake` does not run and never
+ * will. The handles stay valid until they are released.
+ *
+ * Returns SELV_OK, also if it was closed before; SELV_E_BUSY (a guest lives: see `selv_guest_stop`, `selv_guest_abandon`); SELV_E_WRONG_THREAD (see
+ * `selv_host_loop_bind`); SELV_E_REENTRANT (inside `wake`); SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
+ *
+ * Threads: the loop's own. Blocks: while another thread is inside `wake`. Reentrancy: from any callback but `wake`, also from what the loop runs or
+ * drops. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+ */
+selv_status selv_host_loop_close(struct selv_host_loop *l);
+
+/**
+ * How a host loop stands. Set `out->struct_size` first.
+ *
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (`struct_size`); SELV_E_FORKED (the loop belongs to the parent process).
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: no argument may be NULL.
+ */
+selv_status selv_host_loop_get_stats(const struct selv_host_loop *l,
+                                     struct selv_host_loop_stats *out);
+
+/**
+ * Starts a guest: an event loop whose waiting is done on a worker thread, and all the rest on the thread of the host's own loop, between the
+ * host's other work. The first tick comes with the next drain; nothing of the guest is called here.
+ *
+ * `out` gets a handle for `selv_guest_interrupt`, `_stop` and `_abandon`, to be freed with `selv_guest_release`, at any time: the run goes on.
+ * It is written before a callback can run.
+ *
+ * Returns SELV_OK: `done` will be called exactly once. On any error it will not be: SELV_E_NULL (a required field); SELV_E_INVAL (unknown flags,
+ * `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know);
+ * SELV_E_WRONG_THREAD; SELV_E_CLOSED (the loop); SELV_E_FORKED (the loop belongs to the parent process).
+ *
+ * Threads: the host loop's own. Blocks: no. Reentrancy: from any callback on that thread, also `done`. Fork: SELV_E_FORKED in a child. NULL: no argument may be NULL, nor
+ * a field that is said to be required.
+ */
+selv_status selv_guest_start(const struct selv_guest_options *opts,
+                             struct selv_guest **out);
+
+/**
+ * One more reference to the guest's handle; gives `g` back.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works. NULL: gives NULL.
+ */
+struct selv_guest *selv_guest_retain(struct selv_guest *g);
+
+/**
+ * Gives a reference back. The run goes on, if it is not over.
+ *
+ * Threads: any. Blocks: no. Reentrancy: from any callback, also `done`. Fork: works. NULL: does nothing.
+ */
+void selv_guest_release(struct selv_guest *g);
+
+/**
+ * Has `prepare` called again soon: something has come up that the guest's own poll does not see. If a poll sleeps, the guest's `interrupt` is
+ * called, here; if one is about to begin, it does not. Work that was there before this call is seen by a `prepare` that begins after it.
+ *
+ * Returns SELV_OK; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL; SELV_E_FORKED (the guest belongs to the parent process).
+ *
+ * Threads: any; not from a signal handler. Blocks: no; `interrupt` runs here. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: `g` must not be NULL.
+ */
+selv_status selv_guest_interrupt(struct selv_guest *g);
+
+/**
+ * Ends the run: a poll is interrupted, and the next drain of the host loop discards what was polled and calls `done` with SELV_E_CANCELLED. From
+ * inside a callback of the guest, that is the last one before these.
+ *
+ * Returns SELV_OK, also if the end was on its way; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL; SELV_E_FORKED (the
+ * guest belongs to the parent process).
+ *
+ * Threads: any; not from a signal handler. Blocks: no; `interrupt` runs here. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: `g` must not be NULL.
+ */
+selv_status selv_guest_stop(struct selv_guest *g);
+
+/**
+ * Ends the run without the host loop, which nobody drains any more: interrupts the poll, waits for up to `timeout_ns` nanoseconds until it has returned, discards what
+ * was polled, and calls `done` with SELV_E_CLOSED, on this thread, before it returns SELV_OK. No poll is running then.
+ *
+ * Returns SELV_OK; SELV_E_TIMEDOUT (the poll, or a callback on the host's thread, has not returned; nothing more is called until a later
+ * call of this function ends the run); SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_REENTRANT (inside a callback of this guest);
+ * SELV_E_NULL; SELV_E_FORKED (the guest belongs to the parent process).
+ *
+ * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block and is none of this guest's. Fork:
+ * SELV_E_FORKED in a child. NULL: `g` must not be NULL.
+ */
+selv_status selv_guest_abandon(struct selv_guest *g,
+                               uint64_t timeout_ns);
+
+/**
+ * What starts a guest's threads if it has no `start_soon`: `selv_start_thread_soon` in the form of a selv_start_soon_fn, for a host's own one to end
+ * in. `cache` is a selv_cache; NULL: the default cache.
+ *
+ * Returns what `selv_start_thread_soon` returns.
+ *
+ * Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `fn` must not be NULL; everything else may be.
+ */
+selv_status selv_start_soon_on_cache(void *cache,
+                                     selv_job_fn fn,
+                                     selv_deliver_fn deliver,
+                                     void *arg,
+                                     const char *name);
+
+/**
  * Makes a lock.
  *
  * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
@@ -1809,8 +2230,6 @@ selv_status selv_lock_new(const struct selv_lock_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `l` is NULL or a lock.
  */
 selv_status selv_lock_free(struct selv_lock *l);
 
@@ -1885,7 +2304,7 @@ selv_status selv_lock_acquire(struct selv_lock *l,
  * SELV_E_CANCELLED, or SELV_E_DEADLOCK (a ring closed while it was in line).
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
- * SELV_E_TIMEDOUT; SELV_E_UNSUPPORTED (`completion->loop`).
+ * SELV_E_TIMEDOUT; SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
  * `completion->fn` must not be NULL; `out_op` may be.
@@ -1959,8 +2378,6 @@ selv_status selv_condition_new(const struct selv_condition_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `c` is NULL or a condition.
  */
 selv_status selv_condition_free(struct selv_condition *c);
 
@@ -2014,7 +2431,7 @@ selv_status selv_condition_wait(struct selv_condition *c,
  *
  * Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
  * condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2069,8 +2486,6 @@ selv_status selv_semaphore_new(const struct selv_semaphore_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `s` is NULL or a semaphore.
  */
 selv_status selv_semaphore_free(struct selv_semaphore *s);
 
@@ -2125,7 +2540,7 @@ selv_status selv_semaphore_acquire(struct selv_semaphore *s,
  * As `selv_semaphore_acquire`, with no thread. The callback gets SELV_OK (with the permits), SELV_E_CLOSED or SELV_E_CANCELLED.
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`n` is 0 or above the semaphore's max);
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
  * the fork. NULL: `s`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2166,8 +2581,6 @@ selv_status selv_limiter_new(const struct selv_limiter_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `l` is NULL or a limiter.
  */
 selv_status selv_limiter_free(struct selv_limiter *l);
 
@@ -2224,8 +2637,8 @@ selv_status selv_limiter_acquire(struct selv_limiter *l,
  * SELV_E_DEADLOCK (a ring closed while it was in line).
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
- * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
- * (`completion->loop`).
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
+ * SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2291,8 +2704,8 @@ selv_status selv_limiter_acquire_on_behalf_of(struct selv_limiter *l,
  * number that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
- * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
- * (`completion->loop`).
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
+ * SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2334,8 +2747,6 @@ selv_status selv_event_new(const struct selv_event_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `e` is NULL or an event.
  */
 selv_status selv_event_free(struct selv_event *e);
 
@@ -2405,7 +2816,7 @@ selv_status selv_event_wait(struct selv_event *e,
  * As `selv_event_wait`, with no thread. The callback gets SELV_OK, SELV_E_CLOSED or SELV_E_CANCELLED.
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
- * (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ * (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `e`,
  * `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2435,8 +2846,6 @@ selv_status selv_parking_lot_new(const struct selv_parking_lot_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `p` is NULL or a parking lot.
  */
 selv_status selv_parking_lot_free(struct selv_parking_lot *p);
 
@@ -2479,7 +2888,7 @@ selv_status selv_parking_lot_park(struct selv_parking_lot *p,
  * As `selv_parking_lot_park`, with no thread. The callback gets SELV_OK, SELV_E_BROKEN, SELV_E_CLOSED or SELV_E_CANCELLED.
  *
  * Returns SELV_PENDING and `*out_op`: see selv_op; SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED;
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `p`,
  * `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2571,8 +2980,6 @@ selv_status selv_channel_new(const struct selv_channel_options *opts,
  * Threads: any; no call of another thread may be using the handle, or use it later; but waits that a close has ended may still be on
  * their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
  * other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
- *
- * # Safety `ch` is NULL or a channel.
  */
 selv_status selv_channel_free(struct selv_channel *ch);
 
@@ -2634,7 +3041,7 @@ selv_status selv_channel_send(struct selv_channel *ch,
  * SELV_E_CANCELLED (not sent).
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or
- * SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+ * SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
@@ -2684,7 +3091,7 @@ selv_status selv_channel_recv(struct selv_channel *ch,
  * SELV_E_CANCELLED.
  *
  * Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
- * task); SELV_E_UNSUPPORTED (`completion->loop`).
+ * task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
@@ -2724,10 +3131,13 @@ selv_status selv_wait_graph(uint32_t format,
 /* Initialisers: every field in order. */
 #define SELV_CACHE_OPTIONS_INIT { sizeof(selv_cache_options), 0, NULL, 0, 0, 0, NULL, NULL, NULL }
 #define SELV_CACHE_STATS_INIT { sizeof(selv_cache_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-#define SELV_JOB_OPTIONS_INIT { sizeof(selv_job_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0 }
+#define SELV_JOB_OPTIONS_INIT { sizeof(selv_job_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL }
 #define SELV_HOOK_OPTIONS_INIT { sizeof(selv_hook_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define SELV_HOOK_STATS_INIT { sizeof(selv_hook_stats), 0, 0, 0, 0, 0, 0, 0 }
 #define SELV_TASK_REPORT_INIT { sizeof(selv_task_report), 0, NULL, NULL, 0, 0, 0, 0, 0, 0 }
+#define SELV_HOST_LOOP_OPTIONS_INIT { sizeof(selv_host_loop_options), 0, NULL, NULL, NULL, NULL }
+#define SELV_HOST_LOOP_STATS_INIT { sizeof(selv_host_loop_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define SELV_GUEST_OPTIONS_INIT { sizeof(selv_guest_options), 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 #define SELV_LOCK_OPTIONS_INIT { sizeof(selv_lock_options), 0, NULL }
 #define SELV_LOCK_STATS_INIT { sizeof(selv_lock_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 #define SELV_CONDITION_OPTIONS_INIT { sizeof(selv_condition_options), 0, NULL, NULL }

@@ -123,17 +123,17 @@ find_mono() {
   row mono "$(pkg-config --modversion monosgen-2)" "$flags" "$libs" "-" "$(command -v mcs || echo -)"
 }
 
-# Event loops: libraries that pkg-config knows.
+# Event loops: libraries that pkg-config knows. libuv's header wants more than standard C.
 find_loop() {
-  local kind=$1 package=$2 flags libs
+  local kind=$1 package=$2 more=${3:-} flags libs
   pkg-config --exists "$package" 2>/dev/null || return 0
   flags=$(pkg-config --cflags "$package" | sed -E 's/(^| )-I ?/\1-isystem /g; s/ *$//')
   libs=$(pkg-config --libs "$package" | sed 's/ *$//')
-  row "$kind" "$(pkg-config --modversion "$package")" "${flags:--pthread}" "$libs" "-" "-"
+  row "$kind" "$(pkg-config --modversion "$package")" "${more:+$more }${flags:--pthread}" "$libs" "-" "-"
 }
 
 # Written beside and renamed: a reader never sees half of it.
-{ find_pythons; find_jvms; find_coreclrs; find_mono; find_loop glib glib-2.0; find_loop uv libuv; } >"$found.$$"
+{ find_pythons; find_jvms; find_coreclrs; find_mono; find_loop glib glib-2.0; find_loop uv libuv -D_GNU_SOURCE; } >"$found.$$"
 mv "$found.$$" "$found"
 
 if [ -s "$found" ]; then

@@ -124,7 +124,8 @@ pub unsafe extern "C" fn selv_channel_new(
 /// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
 /// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `ch` is NULL or a channel.
+/// # Safety
+/// `ch` is NULL or a channel.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_channel_free(ch: *mut Channel) -> selv_status {
     // SAFETY: as this function's own contract.
@@ -241,7 +242,7 @@ pub unsafe extern "C-unwind" fn selv_channel_send(
 /// SELV_E_CANCELLED (not sent).
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or
-/// SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+/// SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
@@ -331,7 +332,7 @@ pub unsafe extern "C-unwind" fn selv_channel_recv(
 /// SELV_E_CANCELLED.
 ///
 /// Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
-/// task); SELV_E_UNSUPPORTED (`completion->loop`).
+/// task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`

@@ -98,7 +98,8 @@ pub unsafe extern "C" fn selv_condition_new(
 /// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
 /// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `c` is NULL or a condition.
+/// # Safety
+/// `c` is NULL or a condition.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_condition_free(c: *mut Condition) -> selv_status {
     // SAFETY: as this function's own contract.
@@ -201,7 +202,7 @@ pub unsafe extern "C-unwind" fn selv_condition_wait(
 ///
 /// Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
 /// condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.

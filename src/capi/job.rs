@@ -5,10 +5,12 @@ use super::status::selv_status;
 use super::support::guard::{finish, guard};
 use super::support::handles::{borrow, null, put, required, text};
 use super::support::options::{self, Sized32};
+use super::support::tasks::open_loop;
 use crate::core::cache::Cache;
 use crate::core::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
 use crate::core::error::{self, Error, Result};
 use crate::core::hook::Hook;
+use crate::core::host::host_loop::HostLoop;
 use crate::core::job::{Job, Needs, Ticket, TicketRef};
 use crate::core::limited;
 use crate::core::name::Name;
@@ -28,7 +30,8 @@ use std::sync::Arc;
 pub type selv_job_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, out_value: *mut *mut c_void) -> i32>;
 
-/// Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it; a cancelled job is delivered on
+/// Hands a job's outcome on: called exactly once for each accepted job, on the worker that ran it (or in a host
+/// loop, see `selv_job_options`); a cancelled job is delivered on
 /// the thread that cancels it, and one for which no thread could be started on the thread that found that out. Must not block: the
 /// worker may have been given its next job already. Must not throw or longjmp. `outcome` is valid during the call. When its status is
 /// an error, `selv_last_error` tells why.
@@ -74,6 +77,11 @@ pub struct selv_job_options {
     /// How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT.
     /// SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
     pub limiter_timeout_ns: u64,
+    /// Where the job is delivered: `deliver` and then `arg_free` are called by a drain of this host loop, in the order of its queue, also if the job
+    /// was cancelled. For the cache the job is over when it has been queued there. If the loop has been closed by then, `deliver` is told
+    /// SELV_E_CLOSED, with code and value kept, on the finishing (or closing) thread: it can only clean up. The loop is not kept open.
+    /// NULL: on the worker.
+    pub loop_: *mut HostLoop,
 }
 
 // SAFETY: begins with its size; integers, pointers and optional functions may be zero.
@@ -123,12 +131,14 @@ unsafe fn job_from(
             },
         }),
     };
+    // SAFETY: promised by the caller.
+    let host = unsafe { open_loop(o.loop_, "selv_job_options.loop") }?;
     let task = match limit {
         None => TaskId::NONE,
         Some(_) => task::begin(Kind::Job, name.map_or(Name::NONE, Name::new))?,
     };
-    let ticket = (wanted || needs == Needs::Named || limit.is_some())
-        .then(|| Ticket::with_task(named, task));
+    let ticket = (wanted || needs == Needs::Named || limit.is_some() || host.is_some())
+        .then(|| Ticket::with(named, task, host));
     let job = Job {
         // SAFETY: the host promises that its callbacks may run on any thread, as their types say.
         run: unsafe { JobFn::new(run) },
@@ -225,8 +235,9 @@ pub unsafe extern "C-unwind" fn selv_start_thread_soon(
 /// (`c`, `job`, `job->fn`, an element of `job->attach`, or `attach` with an `attach_len`);
 /// SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8, a hook of another cache, two hooks with
 /// SELV_HOOK_HOLDS_GIL); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_SPAWN; SELV_E_CLOSED
-/// (the cache is shut down, or a named hook unregistered, or the limiter closed); SELV_E_WOULD_BLOCK (SELV_NO_WAIT, and no token of
-/// the limiter is free); SELV_E_NOMEM; SELV_E_FORKED (a named hook belongs to the parent process).
+/// (the cache is shut down, a named hook unregistered, the limiter or the loop closed); SELV_E_WOULD_BLOCK (SELV_NO_WAIT, and no token of
+/// the limiter is free); SELV_E_NOMEM; SELV_E_FORKED (a named hook or the loop belongs to the
+/// parent process).
 ///
 /// Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `c`
 /// and `job` must not be NULL.

@@ -98,7 +98,8 @@ pub unsafe extern "C" fn selv_limiter_new(
 /// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
 /// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `l` is NULL or a limiter.
+/// # Safety
+/// `l` is NULL or a limiter.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_limiter_free(l: *mut Limiter) -> selv_status {
     // SAFETY: as this function's own contract.
@@ -212,8 +213,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire(
 /// SELV_E_DEADLOCK (a ring closed while it was in line).
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
-/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
-/// (`completion->loop`).
+/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
+/// SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -328,8 +329,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire_on_behalf_of(
 /// number that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
-/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED
-/// (`completion->loop`).
+/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
+/// SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.

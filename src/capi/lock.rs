@@ -123,7 +123,8 @@ pub unsafe extern "C" fn selv_lock_new(
 /// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
 /// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `l` is NULL or a lock.
+/// # Safety
+/// `l` is NULL or a lock.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_lock_free(l: *mut Lock) -> selv_status {
     // SAFETY: as this function's own contract.
@@ -259,7 +260,7 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire(
 /// SELV_E_CANCELLED, or SELV_E_DEADLOCK (a ring closed while it was in line).
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
-/// SELV_E_TIMEDOUT; SELV_E_UNSUPPORTED (`completion->loop`).
+/// SELV_E_TIMEDOUT; SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
 /// `completion->fn` must not be NULL; `out_op` may be.

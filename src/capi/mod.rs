@@ -17,6 +17,10 @@ pub mod task;
 
 pub mod operation;
 
+pub mod host_loop;
+
+pub mod guest;
+
 pub mod lock;
 
 pub mod condition;

@@ -3,16 +3,11 @@
 use super::status::selv_status;
 use super::support::guard::finish;
 use crate::core::callback::Completed;
+use crate::core::host::host_loop::HostLoop;
 use crate::core::panic::step;
 use crate::core::sync::batch::Batch;
 use crate::core::sync::operation::{self, OpId};
 use std::ffi::c_void;
-
-/// An event loop of the host. None can be made yet: where one is asked for, pass NULL.
-#[allow(dead_code)]
-pub struct HostLoop {
-    reserved: u8,
-}
 
 /// An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
 ///
@@ -45,7 +40,9 @@ pub struct selv_completion {
     pub fn_: selv_complete_fn,
     /// Given to `fn`.
     pub arg: *mut c_void,
-    /// NULL: on the completing thread. Anything else is SELV_E_UNSUPPORTED in this version.
+    /// Where: `fn` is called by a drain of this host loop, in the order of its queue, as if by `selv_host_loop_call_soon`. If the loop has
+    /// been closed by then, `fn` is told SELV_E_CLOSED on the completing (or closing) thread, and what was granted has gone to the
+    /// next: it can only clean up. The loop is not kept open. NULL: on the completing thread.
     pub loop_: *mut HostLoop,
 }
 

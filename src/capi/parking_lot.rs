@@ -99,7 +99,8 @@ pub unsafe extern "C" fn selv_parking_lot_new(
 /// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
 /// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `p` is NULL or a parking lot.
+/// # Safety
+/// `p` is NULL or a parking lot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_parking_lot_free(p: *mut ParkingLot) -> selv_status {
     // SAFETY: as this function's own contract.
@@ -185,7 +186,7 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_park(
 /// As `selv_parking_lot_park`, with no thread. The callback gets SELV_OK, SELV_E_BROKEN, SELV_E_CLOSED or SELV_E_CANCELLED.
 ///
 /// Returns SELV_PENDING and `*out_op`: see selv_op; SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED;
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `p`,
 /// `completion` and `completion->fn` must not be NULL; `out_op` may be.

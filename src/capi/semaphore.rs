@@ -101,7 +101,8 @@ pub unsafe extern "C" fn selv_semaphore_new(
 /// their way back. Blocks: no. Reentrancy: from any callback, also of an operation on this very object. Fork: works in a child; what
 /// other threads of the parent had in hand there does not make it busy. NULL: does nothing, and is SELV_OK.
 ///
-/// # Safety `s` is NULL or a semaphore.
+/// # Safety
+/// `s` is NULL or a semaphore.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn selv_semaphore_free(s: *mut Semaphore) -> selv_status {
     // SAFETY: as this function's own contract.
@@ -209,7 +210,7 @@ pub unsafe extern "C-unwind" fn selv_semaphore_acquire(
 /// As `selv_semaphore_acquire`, with no thread. The callback gets SELV_OK (with the permits), SELV_E_CLOSED or SELV_E_CANCELLED.
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`n` is 0 or above the semaphore's max);
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_UNSUPPORTED (`completion->loop`).
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
 /// the fork. NULL: `s`, `completion` and `completion->fn` must not be NULL; `out_op` may be.

@@ -36,6 +36,19 @@ pub type RawSpawnFn = unsafe extern "C-unwind" fn(
     usize,
     *mut *mut c_void,
 ) -> Status;
+pub type RawCallFn = unsafe extern "C-unwind" fn(*mut c_void);
+pub type RawStartSoonFn = unsafe extern "C-unwind" fn(
+    *mut c_void,
+    Option<RawJobFn>,
+    Option<RawDeliverFn>,
+    *mut c_void,
+    *const std::ffi::c_char,
+) -> Status;
+pub type RawPrepareFn = unsafe extern "C-unwind" fn(*mut c_void, *mut u64) -> Status;
+pub type RawPollFn = unsafe extern "C-unwind" fn(*mut c_void, u64, *mut *mut c_void) -> Status;
+pub type RawProcessFn = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void) -> Status;
+pub type RawDiscardFn = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
+pub type RawDoneFn = unsafe extern "C-unwind" fn(*mut c_void, Status);
 pub type RawJoinFn = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
 /// How a job ended, as its `deliver` and its waiters see it.
@@ -132,4 +145,20 @@ host_function!(
     /// The callback of an operation.
     CompleteFn(RawCompleteFn)(arg: *mut c_void, completed: *const Completed)
 );
+host_function!(
+    /// What is run in a host loop, or wakes one.
+    CallFn(RawCallFn)(arg: *mut c_void)
+);
+host_function!(StartSoonFn(RawStartSoonFn)(
+    data: *mut c_void,
+    run: Option<RawJobFn>,
+    deliver: Option<RawDeliverFn>,
+    arg: *mut c_void,
+    name: *const std::ffi::c_char
+) -> Status);
+host_function!(PrepareFn(RawPrepareFn)(guest: *mut c_void, out_ns: *mut u64) -> Status);
+host_function!(PollFn(RawPollFn)(guest: *mut c_void, timeout_ns: u64, out_events: *mut *mut c_void) -> Status);
+host_function!(ProcessFn(RawProcessFn)(guest: *mut c_void, events: *mut c_void) -> Status);
+host_function!(DiscardFn(RawDiscardFn)(guest: *mut c_void, events: *mut c_void));
+host_function!(DoneFn(RawDoneFn)(guest: *mut c_void, why: Status));
 host_function!(JoinFn(RawJoinFn)(data: *mut c_void, handle: *mut c_void));

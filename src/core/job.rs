@@ -4,7 +4,10 @@ use super::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
 use super::error::{self, Error, Result};
 use super::guarded::Guarded;
 use super::hook::Hook;
+use super::host::host_loop::HostLoop;
+use super::host::outcome;
 use super::name::Name;
+use super::submit::Delivery;
 use super::sync::exit;
 use super::sync::task::TaskId;
 use crate::sys::clock::Deadline;
@@ -71,6 +74,8 @@ pub struct Ticket {
     /// The token of the thread that runs or delivers the job, 0 before.
     runner: AtomicU64,
     pub hooks: Box<[Arc<Hook>]>,
+    /// Where the outcome is told. None: on the worker.
+    pub host: Option<Arc<HostLoop>>,
     /// The task of a job with a limiter, until somebody takes it over; 0 if there is none.
     task: AtomicU64,
     pub place: Guarded<Place>,
@@ -92,12 +97,13 @@ unsafe impl Send for Ticket {}
 
 impl Ticket {
     pub fn new(hooks: Box<[Arc<Hook>]>) -> Arc<Ticket> {
-        Self::with_task(hooks, TaskId::NONE)
+        Self::with(hooks, TaskId::NONE, None)
     }
 
-    /// For a job that has its task before it begins.
-    pub fn with_task(hooks: Box<[Arc<Hook>]>, task: TaskId) -> Arc<Ticket> {
+    /// For a job that has its task before it begins, or is delivered on a host loop.
+    pub fn with(hooks: Box<[Arc<Hook>]>, task: TaskId, host: Option<Arc<HostLoop>>) -> Arc<Ticket> {
         Arc::new(Ticket {
+            host,
             task: AtomicU64::new(task.0),
             phase: AtomicU32::new(QUEUED),
             outcome: UnsafeCell::new(Outcome::failed(error::BROKEN, 0)),
@@ -208,7 +214,7 @@ impl Ticket {
     /// Waits until the job has been delivered.
     ///
     /// # Errors
-    /// DEADLOCK on the thread that runs or delivers this very job, TIMEDOUT.
+    /// DEADLOCK on the thread that runs or delivers this very job, or is to; TIMEDOUT.
     pub fn wait(&self, deadline: Deadline) -> Result<Outcome> {
         loop {
             if let Some(outcome) = self.outcome_if_done() {
@@ -219,6 +225,13 @@ impl Ticket {
                     error::DEADLOCK,
                     "a job cannot wait for its own end",
                 ));
+            }
+            if let Some(host) = self.host.as_ref().filter(|host| host.is_here()) {
+                let why = format!(
+                    "the job is delivered by {}, whose thread this is",
+                    host.what()
+                );
+                return Err(Error::new(error::DEADLOCK, why));
             }
             if deadline.has_passed() {
                 return Err(Error::new(
@@ -275,14 +288,12 @@ impl std::ops::Deref for TicketRef {
 impl Job {
     /// Hands the outcome to the host and lets go of the job.
     pub fn deliver_and_release(&self, outcome: &Outcome) {
+        let Some(outcome) = &outcome::hand_over(Delivery::of(self), self.ticket, outcome) else {
+            return;
+        };
         if let Some(deliver) = self.deliver {
             deliver.call(self.arg.0, outcome);
         }
-        self.release(outcome);
-    }
-
-    /// After delivery: the host's argument, then the waiters.
-    pub fn release(&self, outcome: &Outcome) {
         if let Some(free) = self.arg_free {
             free.call(self.arg.0);
         }

@@ -10,10 +10,12 @@ use super::ended::{Ended, How};
 use super::error;
 use super::handoff::Woken;
 use super::hook::Hook;
+use super::host::outcome;
 use super::job::{Job, Needs, Order};
 use super::node::{Node, Stage};
 use super::queue;
 use super::spawn;
+use super::submit::Delivery;
 use super::sync::task::{self, TaskId};
 use super::sync::{current, exit};
 use super::trace;
@@ -166,6 +168,14 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
 /// Delivers, frees, finishes; noting each step, in case that the host's function ends the thread. A fork child that comes back
 /// from `deliver` leaves the rest to the parent.
 fn hand_on(node: &'static Node, job: &'static Job, outcome: &Outcome, deliver: Option<DeliverFn>) {
+    let to_tell = Delivery {
+        deliver,
+        ..Delivery::of(job)
+    };
+    let Some(outcome) = &outcome::hand_over(to_tell, job.ticket, outcome) else {
+        node.current.set(None);
+        return;
+    };
     node.outcome.set(*outcome);
     node.stage.set(Stage::Delivering);
     if let Some(deliver) = deliver {

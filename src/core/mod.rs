@@ -3,7 +3,7 @@
 //! Read in this order: [`job`] what is handed over, [`handoff`] how one worker is given one order, [`idle`] who is idle,
 //! [`cache`] the state under one lock, [`submit`] and [`life`] the two sides of it; then [`hook`] and [`attachment`], the
 //! edges of a worker's life, and the ways out: [`unregister`], [`shutdown`], [`lost`]. Then [`sync`], which stands beside all that: tasks
-//! and locks.
+//! and locks; and [`host`]: event loops of the host.
 
 pub mod attachment;
 pub mod cache;
@@ -14,6 +14,7 @@ pub mod error;
 pub mod guarded;
 pub mod handoff;
 pub mod hook;
+pub mod host;
 pub mod idle;
 pub mod job;
 pub mod life;

@@ -5,6 +5,7 @@ use super::callback::{JobFn, Opaque, Outcome};
 use super::ended;
 use super::error::{self, Error, Result};
 use super::hook::{self, Hook, Phase};
+use super::host::outcome;
 use super::job::{Job, Needs, Order, Ticket, TicketRef};
 use super::life;
 use super::name::Name;
@@ -287,7 +288,7 @@ fn withdraw(cache: &Cache, ticket: &Ticket) {
 ///
 /// # Errors
 /// TOO_LATE.
-pub fn cancel(cache: &Cache, ticket: &Ticket, job: &Delivery) -> Result<()> {
+pub fn cancel(cache: &Cache, ticket: &Arc<Ticket>, job: &Delivery) -> Result<()> {
     if !ticket.cancel() {
         return Err(Error::new(
             error::TOO_LATE,
@@ -299,8 +300,7 @@ pub fn cancel(cache: &Cache, ticket: &Ticket, job: &Delivery) -> Result<()> {
     let outcome = Outcome::failed(error::CANCELLED, 0);
     ticket.explain("the job was cancelled by selv_job_cancel before it began");
     error::keep(ticket.error(&outcome));
-    job.deliver(&outcome);
-    ticket.finish(outcome);
+    job.deliver_and_finish(ticket, &outcome);
     Ok(())
 }
 
@@ -321,12 +321,18 @@ impl Delivery {
         }
     }
 
-    fn deliver(&self, outcome: &Outcome) {
+    fn deliver_and_finish(self, ticket: &Arc<Ticket>, outcome: &Outcome) {
+        let reference = TicketRef::new(Arc::clone(ticket));
+        let Some(outcome) = outcome::hand_over(self, Some(reference), outcome) else {
+            return;
+        };
+        reference.release();
         if let Some(deliver) = self.deliver {
-            deliver.call(self.arg.0, outcome);
+            deliver.call(self.arg.0, &outcome);
         }
         if let Some(free) = self.arg_free {
             free.call(self.arg.0);
         }
+        ticket.finish(outcome);
     }
 }

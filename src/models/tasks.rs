@@ -74,6 +74,7 @@ impl Told {
     /// An operation whose callback reports here; the model keeps `self` until its threads are joined.
     pub fn operation(self: &Arc<Told>, task: TaskId) -> OpId {
         let completion = Completion::Host {
+            on: None,
             // SAFETY: takes what such functions are called with.
             call: unsafe { CompleteFn::new(completed) },
             arg: Opaque(Arc::as_ptr(self).cast_mut().cast()),

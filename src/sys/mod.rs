@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cpu;
+pub mod eventfd;
 pub mod fork;
 pub mod futex;
 pub mod lock;

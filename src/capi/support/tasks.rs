@@ -7,6 +7,7 @@ use super::handles::{borrow, null, put};
 use crate::capi::operation::selv_completion;
 use crate::core::callback::{CompleteFn, Opaque};
 use crate::core::error::{self, Error, Result, Status};
+use crate::core::host::host_loop::HostLoop;
 use crate::core::sync::current;
 use crate::core::sync::operation::{self, Completion, OpId};
 use crate::core::sync::task::TaskId;
@@ -98,6 +99,24 @@ pub unsafe fn by_task<T, S: IntoStatus>(
     unsafe { on(object, what, |object| f(object, resolve(task)?)) }
 }
 
+/// The loop on which something is to be told; None for NULL.
+///
+/// # Errors
+/// CLOSED, FORKED.
+///
+/// # Safety
+/// `handle` is NULL or a host loop.
+pub unsafe fn open_loop(handle: *mut HostLoop, what: &str) -> Result<Option<Arc<HostLoop>>> {
+    if handle.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: promised by the caller.
+    let host = Arc::clone(&*unsafe { borrow(handle, what) }?);
+    host.check_open()
+        .map_err(|e| Error::new(e.status, format!("{what}: {}", e.detail)))?;
+    Ok(Some(host))
+}
+
 /// The arguments of an operation, checked, and the operation begun: its number is in `*out_op`.
 ///
 /// # Safety
@@ -116,14 +135,11 @@ unsafe fn begin<T>(
     // SAFETY: promised by the caller.
     let completion = unsafe { completion.as_ref() }.ok_or_else(|| null("completion"))?;
     let call = completion.fn_.ok_or_else(|| null("completion->fn"))?;
-    if !completion.loop_.is_null() {
-        return Err(Error::new(
-            error::UNSUPPORTED,
-            "completion->loop is not NULL: this version of the library has no host loops",
-        ));
-    }
+    // SAFETY: promised by the caller.
+    let on = unsafe { open_loop(completion.loop_, "completion->loop") }?;
     let task = resolve(task)?;
     let completion = Completion::Host {
+        on,
         // SAFETY: the host promises that its callback may run on any thread.
         call: unsafe { CompleteFn::new(call) },
         arg: Opaque(completion.arg),

@@ -92,7 +92,7 @@ impl Batch {
             deadlock::refuse_ring(task, &wait.object, wait.key, false, &mut batch);
             ready.extend(batch.wake_all());
         }
-        ready.retain(|&op| !completions::settle_own(op));
+        ready.retain(|&op| !completions::goes_elsewhere(op));
         ready
     }
 }

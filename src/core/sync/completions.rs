@@ -2,13 +2,18 @@
 //!
 //! They run on the thread that completed the operation, with no lock held, one after the other: a callback that completes another
 //! operation, by a release for instance, adds to the list that is being worked off, so chains of any length need no stack.
+//! Those that belong to a host loop wait in its queue instead, and what they complete is called when they have returned, too.
 //! A thread that is ending calls nothing any more: a worker of the default cache does.
 
+use super::answer::Answer;
+use super::batch::Batch;
 use super::current;
-use super::operation::{self, Completion, OpId};
+use super::operation::{self, Completion, OpId, Place, Ready};
 use crate::core::cache::Cache;
 use crate::core::callback::{Completed, JobFn, Opaque};
 use crate::core::error::{self, Error};
+use crate::core::host::entry::Entry;
+use crate::core::host::host_loop::HostLoop;
 use crate::core::job::{Job, Needs};
 use crate::core::name::Name;
 use crate::core::submit;
@@ -20,6 +25,8 @@ use std::ffi::c_void;
 struct List {
     ops: Vec<OpId>,
     next: usize,
+    /// Of a callback inside which a host loop is drained.
+    below: *mut List,
 }
 
 thread_local! {
@@ -38,18 +45,55 @@ pub fn run(ops: Vec<OpId>, not_here: Option<OpId>) {
         list.ops.extend(ops);
         return;
     }
+    let list = begin(ops);
+    work_off(list, not_here);
+    end(list);
+}
+
+fn begin(ops: Vec<OpId>) -> *mut List {
     current::watch_end();
-    let list = Box::into_raw(Box::new(List { ops, next: 0 }));
+    let below = CALLING.with(Cell::get);
+    let list = Box::into_raw(Box::new(List {
+        ops,
+        next: 0,
+        below,
+    }));
     CALLING.with(|c| c.set(list));
+    list
+}
+
+fn work_off(list: *mut List, not_here: Option<OpId>) {
     while let Some(op) = next(list) {
         match Some(op) == not_here {
             true => run_elsewhere(vec![op]),
             false => call(op),
         }
     }
-    CALLING.with(|c| c.set(std::ptr::null_mut()));
-    // SAFETY: made above, and named nowhere any more.
-    drop(unsafe { Box::from_raw(list) });
+}
+
+fn end(list: *mut List) {
+    // SAFETY: made by `begin`, and named nowhere any more.
+    let list = unsafe { Box::from_raw(list) };
+    CALLING.with(|c| c.set(list.below));
+}
+
+/// Whether the host loop of an operation still runs what is queued.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Open {
+    Yes,
+    No,
+}
+
+/// On its host loop's thread: calls the callback of an operation, and then those that it completed. False if it was abandoned.
+pub fn run_apart(op: OpId, open: Open) -> bool {
+    let Some(ready) = operation::consume(op) else {
+        return false;
+    };
+    let list = begin(Vec::new());
+    tell(op, ready, open);
+    work_off(list, None);
+    end(list);
+    true
 }
 
 fn next(list: *mut List) -> Option<OpId> {
@@ -67,12 +111,14 @@ fn next(list: *mut List) -> Option<OpId> {
 /// The thread ends, maybe in the middle of a callback: the others are called elsewhere.
 pub fn thread_ends() {
     crate::core::limited::thread_ends();
-    let list = CALLING.with(Cell::take);
-    if !list.is_null() {
-        // SAFETY: made by `run`, which the thread will not come back to.
-        let list = unsafe { Box::from_raw(list) };
-        run_elsewhere(list.ops[list.next..].to_vec());
+    let mut list = CALLING.with(Cell::take);
+    while !list.is_null() {
+        // SAFETY: made by `begin`; the thread will not come back to whoever works it off.
+        let left = unsafe { Box::from_raw(list) };
+        run_elsewhere(left.ops[left.next..].to_vec());
+        list = left.below;
     }
+    crate::core::host::drain::thread_ends();
 }
 
 /// On a worker of the default cache.
@@ -115,9 +161,22 @@ pub fn on_a_worker(run: JobFn, arg: Opaque, name: Name) -> bool {
     sent.is_ok()
 }
 
-/// An operation of the library's own is told at once, which calls nothing of the host. False if the operation is none of these.
+/// An operation that is not told here: one of the library's own is told at once, which calls nothing of the host, and one that has a
+/// host loop is queued there. False if the operation is neither, or its loop is closed.
+pub fn goes_elsewhere(op: OpId) -> bool {
+    match operation::place(op) {
+        Place::Own => {
+            call(op);
+            true
+        }
+        Place::Loop(host) => host.push(|| Entry::Completion(op)).is_ok(),
+        Place::Anywhere => false,
+    }
+}
+
+/// Tells an operation of the library's own, at once.
 pub fn settle_own(op: OpId) -> bool {
-    let own = operation::is_own(op);
+    let own = matches!(operation::place(op), Place::Own);
     if own {
         call(op);
     }
@@ -126,15 +185,24 @@ pub fn settle_own(op: OpId) -> bool {
 
 fn call(op: OpId) {
     // An operation that was abandoned meanwhile is gone.
-    let Some(ready) = operation::consume(op) else {
-        return;
+    if let Some(ready) = operation::consume(op) {
+        // One with a host loop gets here only if that is closed.
+        tell(op, ready, Open::No);
+    }
+}
+
+/// Nothing here is to be dropped when the host's function runs: it may end the thread.
+fn tell(op: OpId, mut ready: Ready, open: Open) {
+    let (call, arg) = match ready.take_completion() {
+        Completion::Own(call, arg) => return call(arg, ready.into_answer()),
+        Completion::Host { call, arg, on } => {
+            if let Some(host) = on.filter(|_| open == Open::No) {
+                ready = closed(ready, &host);
+            }
+            (call, arg)
+        }
     };
-    let completion = ready.completion;
     let answer = ready.into_answer();
-    let (call, arg) = match completion {
-        Completion::Own(call, arg) => return call(arg, answer),
-        Completion::Host { call, arg } => (call, arg),
-    };
     if answer.status < 0 {
         error::keep(Error::new(
             answer.status,
@@ -145,8 +213,20 @@ fn call(op: OpId) {
     call.call(arg.0, &completed);
 }
 
+/// The callback is not on the thread where it was to be: all that it can do is clean up, so what was granted goes to the next.
+fn closed(ready: Ready, host: &HostLoop) -> Ready {
+    let why = format!(
+        "{}, where the operation was to be completed, is closed",
+        host.what()
+    );
+    let mut batch = Batch::new();
+    let ready = ready.refuse(Answer::refused(error::CLOSED, why), &mut batch);
+    batch.finish();
+    ready
+}
+
 /// In the layout of the host, with nothing to drop.
-fn completed(op: OpId, answer: crate::core::sync::answer::Answer) -> Completed {
+fn completed(op: OpId, answer: Answer) -> Completed {
     let (data, len) = match answer.data {
         Some(bytes) => bytes.into_raw(),
         None => (std::ptr::null_mut(), 0),

@@ -12,6 +12,7 @@ use super::task::{self, TaskId};
 use super::wait::Object;
 use crate::core::callback::{CompleteFn, Opaque};
 use crate::core::error::{self, Error, Result};
+use crate::core::host::host_loop::HostLoop;
 use crate::sys::lock::{ForkLock, ForkReset, static_lock};
 use crate::sys::table::{Table, static_table};
 use std::sync::Arc;
@@ -23,11 +24,12 @@ const SLOT_BITS: u32 = 24;
 pub struct OpId(pub u64);
 
 /// Whom an operation tells.
-#[derive(Clone, Copy)]
 pub enum Completion {
     Host {
         call: CompleteFn,
         arg: Opaque,
+        /// Where. None: on the thread that completes it.
+        on: Option<Arc<HostLoop>>,
     },
     /// The library itself; called as the host's would be.
     Own(fn(u64, Answer), u64),
@@ -52,6 +54,7 @@ impl ForkReset for State {
     fn reset_in_child(&mut self) {
         // Nobody completes here what the parent began.
         std::mem::forget(std::mem::replace(&mut self.phase, Phase::Vacant));
+        std::mem::forget(self.completion.take());
     }
 }
 
@@ -172,7 +175,7 @@ pub fn forget(op: OpId) {
 /// An operation that was answered, taken out for its callback.
 pub struct Ready {
     answer: Answer,
-    pub completion: Completion,
+    completion: Option<Completion>,
     object: Arc<dyn Object>,
     task: TaskId,
 }
@@ -186,13 +189,29 @@ pub fn consume(op: OpId) -> Option<Ready> {
     task::slot_of(task).inspect(|slot| slot.consumed(op));
     Some(Ready {
         answer,
-        completion,
+        completion: Some(completion),
         object,
         task,
     })
 }
 
 impl Ready {
+    pub fn take_completion(&mut self) -> Completion {
+        self.completion.take().expect("an operation has one")
+    }
+
+    /// What was granted goes to the next, and the callback is told `instead`.
+    pub fn refuse(self, instead: Answer, batch: &mut Batch) -> Ready {
+        let refused = Ready {
+            answer: instead,
+            completion: None,
+            object: Arc::clone(&self.object),
+            task: self.task,
+        };
+        self.pass_on(batch);
+        refused
+    }
+
     /// For the callback.
     pub fn into_answer(self) -> Answer {
         self.answer
@@ -228,12 +247,21 @@ pub fn revoke(op: OpId) -> Option<Answer> {
     .flatten()
 }
 
-/// Whether it is the library's own.
-pub fn is_own(op: OpId) -> bool {
-    with(op, |state| {
-        matches!(state.completion, Some(Completion::Own(..)))
+/// Where an operation's callback is to run.
+pub enum Place {
+    /// At once: it is the library's own.
+    Own,
+    Loop(Arc<HostLoop>),
+    Anywhere,
+}
+
+pub fn place(op: OpId) -> Place {
+    with(op, |state| match &state.completion {
+        Some(Completion::Own(..)) => Place::Own,
+        Some(Completion::Host { on: Some(host), .. }) => Place::Loop(Arc::clone(host)),
+        _ => Place::Anywhere,
     })
-    .unwrap_or(false)
+    .unwrap_or(Place::Anywhere)
 }
 
 pub fn is_waiting(op: OpId) -> bool {

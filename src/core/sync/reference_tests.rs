@@ -70,6 +70,7 @@ fn host_call(
     number: u64,
 ) -> Completion {
     Completion::Host {
+        on: None,
         // SAFETY: takes what such functions are called with.
         call: unsafe { CompleteFn::new(call) },
         arg: Opaque(std::ptr::without_provenance_mut(number as usize)),

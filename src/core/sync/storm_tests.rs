@@ -78,6 +78,7 @@ impl Told {
             thread: thread::current(),
         });
         let completion = Completion::Host {
+            on: None,
             // SAFETY: takes what such functions are called with.
             call: unsafe { CompleteFn::new(completed) },
             // A count for the callback; an operation that has none leaves it behind.

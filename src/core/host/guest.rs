@@ -1,0 +1,659 @@
+//! A guest: an event loop that lives inside another, the host's. (The idea, and the order of a tick, are those of the guest mode of Trio.)
+//!
+//! ```text
+//!            ┌────────────── the host's thread, one drained call ──────────────┐
+//!   QUEUED ─▶│ TICKING: process(events) ─ prepare ─ poll(0) ─┬─ events: QUEUED │
+//!      ▲     └───────────────────────────────────────────────┼─────────────────┘
+//!      │                                                     ▼ none, and time: start_soon
+//!      └──── deliver ──── RETURNED ◀──── POLLING ◀──────── STARTING
+//!                                    a worker
+//! ```
+//! Invariant: the phase is changed under the lock, and says who has the guest: the host's queue, the host's thread, the thread starter, the
+//! worker that polls. So there is one of them at a time, and only it calls the guest; but for `interrupt`, which is called only while the phase
+//! is POLLING and is counted, and `done` waits until the count is 0. Whoever moves the phase to OVER calls `done`.
+//!
+//! An interrupt is never lost: it is a flag, which is cleared just before `prepare` looks for work; from then on it keeps a thread from being
+//! asked for, takes back the poll that one was asked for, or has the guest called to end it.
+
+use super::drain;
+use super::entry::Entry;
+use super::host_loop::HostLoop;
+use super::polls;
+use crate::core::cache::Cache;
+use crate::core::callback::{
+    CallFn, DeliverFn, DiscardFn, DoneFn, JobFn, Opaque, PollFn, PrepareFn, ProcessFn, StartSoonFn,
+};
+use crate::core::error::{self, Error, Result, Status};
+use crate::core::job::{Job, Needs};
+use crate::core::name::Name;
+use crate::core::sync::identity::Identity;
+use crate::core::{shutdown, submit};
+use crate::sys::clock::Deadline;
+use crate::sys::lock::{ForkLock, ForkReset, Guard};
+use crate::sys::sync::{AtomicU32, Ordering, thread_local};
+use crate::sys::{futex, thread};
+use std::cell::Cell;
+use std::ffi::CString;
+use std::sync::{Arc, Weak};
+
+/// From `prepare`: the guest has nothing left to do.
+pub(crate) const DONE: u64 = u64::MAX - 2;
+
+/// The guest's functions.
+#[derive(Clone, Copy)]
+pub struct Calls {
+    pub guest: Opaque,
+    pub prepare: PrepareFn,
+    pub poll: PollFn,
+    pub process: ProcessFn,
+    pub discard: Option<DiscardFn>,
+    pub interrupt: CallFn,
+    pub done: DoneFn,
+}
+
+/// Who starts threads for a guest.
+pub enum Starter {
+    /// With a handle of its own.
+    Cache(Arc<Cache>),
+    Host(StartSoonFn, Opaque),
+}
+
+/// What a poll came back with.
+#[derive(Clone, Copy)]
+struct Polled {
+    status: Status,
+    events: Opaque,
+}
+
+impl Polled {
+    const NOTHING: Polled = Polled {
+        status: error::OK,
+        events: Opaque::NULL,
+    };
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// In the host loop's queue; with what is to be processed.
+    Queued(Option<Polled>),
+    Ticking,
+    /// A thread has been asked for.
+    Starting(u64),
+    Polling(u64),
+    Returned(u64, Polled),
+    Over,
+}
+
+struct State {
+    phase: Phase,
+    /// The token of the thread that calls the guest; 0: none does.
+    caller: u64,
+    timeout_ns: u64,
+    interrupted: bool,
+    /// Why the run is to end, and how that is to be told.
+    end: Option<(Status, String)>,
+    /// Whoever gave it up calls `done`, and nobody else.
+    abandoned: bool,
+}
+
+impl ForkReset for State {
+    fn reset_in_child(&mut self) {
+        self.phase = Phase::Over;
+        self.caller = 0;
+        std::mem::forget(self.end.take());
+    }
+}
+
+/// A run of a guest. Shared: `selv_guest_retain` and `selv_guest_release`.
+pub struct Guest {
+    identity: Identity,
+    /// Of the polling jobs.
+    job_name: CString,
+    host: Arc<HostLoop>,
+    starter: Starter,
+    calls: Calls,
+    me: Weak<Guest>,
+    state: ForkLock<State>,
+    /// Calls of `interrupt` that are under way.
+    interrupting: AtomicU32,
+    /// A futex word that grows, under the lock, when an abandoning thread is to look again.
+    changes: AtomicU32,
+}
+
+/// In `interrupting`: somebody waits for it to fall.
+const AWAITED: u32 = 1 << 31;
+
+thread_local! {
+    // The guest whose `interrupt` runs on this thread.
+    static INTERRUPTING: Cell<*const Guest> = const { Cell::new(std::ptr::null()) };
+}
+
+/// A poll that is to be made: plain data.
+#[derive(Clone, Copy)]
+pub struct Poll {
+    pub call: PollFn,
+    pub guest: Opaque,
+    pub timeout_ns: u64,
+}
+
+/// How the run ends: what `done` is told, and what `selv_last_error` says then.
+type End = (Status, String);
+
+/// Makes a run, which [`begin`](Guest::begin) is to begin.
+///
+/// # Errors
+/// WRONG_THREAD, CLOSED, FORKED; then the starter's handle is given back.
+pub fn prepare(
+    host: &Arc<HostLoop>,
+    starter: Starter,
+    calls: Calls,
+    name: Option<&str>,
+) -> Result<Arc<Guest>> {
+    if let Err(refused) = host.add_guest() {
+        starter.release();
+        return Err(refused);
+    }
+    Ok(Arc::new_cyclic(|me| Guest {
+        identity: Identity::new("guest", name),
+        job_name: CString::new(name.unwrap_or("guest")).unwrap_or_default(),
+        host: Arc::clone(host),
+        starter,
+        calls,
+        me: Weak::clone(me),
+        state: ForkLock::new(State {
+            phase: Phase::Queued(None),
+            caller: 0,
+            timeout_ns: 0,
+            interrupted: false,
+            end: None,
+            abandoned: false,
+        }),
+        interrupting: AtomicU32::new(0),
+        changes: AtomicU32::new(0),
+    }))
+}
+
+impl Starter {
+    fn release(&self) {
+        if let Starter::Cache(cache) = self {
+            shutdown::release(Arc::clone(cache));
+        }
+    }
+}
+
+impl Guest {
+    fn what(&self) -> &str {
+        self.identity.as_str()
+    }
+
+    fn arc(&self) -> Arc<Guest> {
+        self.me.upgrade().expect("whoever calls it has a reference")
+    }
+
+    /// Queues the first tick.
+    pub fn begin(&self) {
+        self.queue_tick();
+    }
+
+    fn queue_tick(&self) {
+        // Its loop is open: it has a guest. In a fork child there is no loop.
+        let _ = self.host.push(|| Entry::Tick(self.arc()));
+    }
+
+    fn change(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        futex::wake(&self.changes, futex::ALL);
+    }
+
+    // ---- the host's thread ----
+
+    /// One tick. False if the guest is over, or not to be called any more.
+    pub fn tick(&self) -> bool {
+        let mut state = self.state.lock();
+        let Phase::Queued(polled) = state.phase else {
+            return false;
+        };
+        if state.abandoned {
+            return false;
+        }
+        state.phase = Phase::Ticking;
+        state.caller = thread::token();
+        let end = state.end.take();
+        drop(state);
+        let result = match end {
+            Some(end) => {
+                self.discard(polled);
+                Some(end)
+            }
+            None => self.turn(polled),
+        };
+        if let Some(end) = result {
+            self.end_here(end);
+        }
+        true
+    }
+
+    /// From what the last poll brought to the next one; Some if the run is to end.
+    fn turn(&self, polled: Option<Polled>) -> Option<End> {
+        let calls = &self.calls;
+        if let Some(polled) = polled {
+            if polled.status < 0 {
+                self.discard(Some(polled));
+                return Some(self.failed("poll", polled.status));
+            }
+            let status = calls.process.call(calls.guest.0, polled.events.0);
+            if status < 0 {
+                return Some(self.failed("process", status));
+            }
+        }
+        if let Some(end) = self.asked_to_end(true) {
+            return Some(end);
+        }
+        let mut ns = 0;
+        let status = calls.prepare.call(calls.guest.0, &mut ns);
+        if status < 0 {
+            return Some(self.failed("prepare", status));
+        }
+        if let Some(end) = self.asked_to_end(false) {
+            return Some(end);
+        }
+        if ns == DONE {
+            return Some((error::OK, String::new()));
+        }
+        // What is there already costs no thread.
+        let mut events = std::ptr::null_mut();
+        let status = calls.poll.call(calls.guest.0, 0, &mut events);
+        let polled = Polled {
+            status,
+            events: Opaque(events),
+        };
+        if status < 0 {
+            self.discard(Some(polled));
+            return Some(self.failed("poll", status));
+        }
+        self.next(polled, ns)
+    }
+
+    /// After the poll on the host's thread.
+    fn next(&self, polled: Polled, ns: u64) -> Option<End> {
+        let mut state = self.state.lock();
+        if let Some(end) = state.end.take() {
+            drop(state);
+            self.discard(Some(polled));
+            return Some(end);
+        }
+        let interrupted = state.interrupted && !cfg!(selv_mutant = "sleep_over_interrupt");
+        if ns == 0 || polled.events != Opaque::NULL || interrupted {
+            state.phase = Phase::Queued(Some(polled));
+            self.leave(&mut state);
+            drop(state);
+            self.queue_tick();
+            return None;
+        }
+        let number = polls::expect(&self.arc());
+        state.phase = Phase::Starting(number);
+        state.timeout_ns = ns;
+        drop(state);
+        let refused = self.start_soon(number);
+        let mut state = self.state.lock();
+        let refused = refused.and_then(|status| match state.phase {
+            Phase::Starting(n) if n == number => Some(status),
+            // It has begun all the same: its end is waited for.
+            Phase::Polling(n) | Phase::Returned(n, _) if n == number => {
+                state.end.get_or_insert_with(|| self.refused(status));
+                None
+            }
+            _ => None,
+        });
+        match refused {
+            Some(status) => {
+                polls::forget(number);
+                state.phase = Phase::Ticking;
+                Some(state.end.take().unwrap_or_else(|| self.refused(status)))
+            }
+            None => {
+                self.leave(&mut state);
+                None
+            }
+        }
+    }
+
+    /// The thread is done with the guest, for now.
+    fn leave(&self, state: &mut State) {
+        state.caller = 0;
+        if state.abandoned {
+            self.change();
+        }
+    }
+
+    /// `fresh`: whatever an interrupt was about, `prepare` is going to see it.
+    fn asked_to_end(&self, fresh: bool) -> Option<End> {
+        let mut state = self.state.lock();
+        if fresh {
+            state.interrupted = false;
+        }
+        state.end.take()
+    }
+
+    fn failed(&self, which: &str, status: Status) -> End {
+        let name = error::c_name(status).map_or("an unknown status", |n| n.to_str().unwrap_or(""));
+        (
+            status,
+            format!("{which} of {} answered {name} ({status})", self.what()),
+        )
+    }
+
+    fn refused(&self, status: Status) -> End {
+        let (status, why) = self.failed("start_soon", status);
+        (status, format!("{why}: no thread for its poll"))
+    }
+
+    /// Has a thread poll. Some if that was refused.
+    fn start_soon(&self, number: u64) -> Option<Status> {
+        let arg = polls::argument(number);
+        let status = match &self.starter {
+            Starter::Host(start, data) => start.call(
+                data.0,
+                Some(polls::JOB),
+                Some(polls::DELIVER),
+                arg,
+                self.job_name.as_ptr(),
+            ),
+            Starter::Cache(cache) => {
+                let job = Job {
+                    // SAFETY: both take any number for an argument, on any thread.
+                    run: unsafe { JobFn::new(polls::JOB) },
+                    // SAFETY: as above.
+                    deliver: Some(unsafe { DeliverFn::new(polls::DELIVER) }),
+                    arg: Opaque(arg),
+                    arg_free: None,
+                    name: Name::new(self.job_name.to_str().unwrap_or("guest")),
+                    needs: Needs::Usual,
+                    accepted_at: 0,
+                    ticket: None,
+                };
+                let sent = submit::submit(cache, |accepted_at| Job { accepted_at, ..job });
+                sent.err().map_or(error::OK, error::keep)
+            }
+        };
+        (status < 0).then_some(status)
+    }
+
+    fn discard(&self, polled: Option<Polled>) {
+        if let (Some(polled), Some(discard)) = (polled, self.calls.discard)
+            && polled.events != Opaque::NULL
+        {
+            discard.call(self.calls.guest.0, polled.events.0);
+        }
+    }
+
+    /// At the end of a tick.
+    fn end_here(&self, end: End) {
+        let mut state = self.state.lock();
+        if state.abandoned {
+            // What was polled has been processed or discarded.
+            state.phase = Phase::Queued(None);
+            return self.leave(&mut state);
+        }
+        state.phase = Phase::Over;
+        drop(state);
+        self.finish(end);
+    }
+
+    /// The last of all, by whoever moved the phase to OVER.
+    fn finish(&self, (status, why): End) {
+        self.await_interrupts();
+        self.host.remove_guest();
+        if status != error::OK {
+            error::keep(Error::new(status, why));
+        }
+        self.calls.done.call(self.calls.guest.0, status);
+        self.starter.release();
+        drain::release(Arc::clone(&self.host));
+    }
+
+    /// The thread has ended inside a callback of the guest. True if the next drain is to end the run.
+    pub fn lost(&self) -> bool {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Ticking => {}
+            Phase::Starting(number) => {
+                polls::forget(number);
+            }
+            _ => {
+                self.leave(&mut state);
+                return false;
+            }
+        }
+        let why = format!(
+            "the thread of its host loop ended inside a callback of {}",
+            self.what()
+        );
+        state.end.get_or_insert((error::BROKEN, why));
+        state.phase = Phase::Queued(None);
+        self.leave(&mut state);
+        true
+    }
+
+    // ---- the worker ----
+
+    /// The poll is to be made, on this thread, now. None: it is not, or not any more.
+    pub fn begin_poll(&self, number: u64) -> Option<Poll> {
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Starting(n) if n == number) {
+            return None;
+        }
+        state.phase = Phase::Polling(number);
+        Some(Poll {
+            call: self.calls.poll,
+            guest: self.calls.guest,
+            timeout_ns: state.timeout_ns,
+        })
+    }
+
+    pub fn end_poll(&self, number: u64, status: Status, events: *mut std::ffi::c_void) {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Polling(n) if n == number) {
+            let events = Opaque(events);
+            state.phase = Phase::Returned(number, Polled { status, events });
+            if state.abandoned {
+                self.change();
+            }
+        }
+    }
+
+    /// The worker is done with the job; `status` tells whether it ran.
+    pub fn poll_delivered(&self, number: u64, status: Status) {
+        let mut state = self.state.lock();
+        let polled = match state.phase {
+            Phase::Returned(n, polled) if n == number => {
+                if status < 0 {
+                    self.not_run(&mut state, status);
+                }
+                polled
+            }
+            // It did not run; or, if it did, its thread was ended inside it.
+            Phase::Starting(n) if n == number => self.not_run(&mut state, status),
+            Phase::Polling(n) if n == number && status < 0 => self.not_run(&mut state, status),
+            _ => return,
+        };
+        polls::forget(number);
+        state.phase = Phase::Queued(Some(polled));
+        let abandoned = state.abandoned;
+        if abandoned {
+            self.change();
+        }
+        drop(state);
+        if !abandoned {
+            self.queue_tick();
+        }
+    }
+
+    fn not_run(&self, state: &mut State, status: Status) -> Polled {
+        let (status, why) = match status {
+            0.. => (error::BROKEN, "was delivered without having been run"),
+            failed => (failed, "did not run to its end"),
+        };
+        let name = error::c_name(status).map_or("?", |n| n.to_str().unwrap_or("?"));
+        let why = format!("the poll of {} {why} ({name})", self.what());
+        state.end.get_or_insert((status, why));
+        Polled::NOTHING
+    }
+
+    // ---- any thread ----
+
+    /// # Errors
+    /// FORKED, TOO_LATE.
+    fn check(&self, state: &State) -> Result<()> {
+        if !self.host.is_of_this_process() {
+            let why = format!("{} belongs to the parent process", self.what());
+            return Err(Error::new(error::FORKED, why));
+        }
+        match state.phase {
+            Phase::Over => {
+                let why = format!("{} has ended: its done has been called", self.what());
+                Err(Error::new(error::TOO_LATE, why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has `prepare` called again soon.
+    ///
+    /// # Errors
+    /// FORKED, TOO_LATE.
+    pub fn interrupt(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        self.check(&state)?;
+        if !std::mem::replace(&mut state.interrupted, true) {
+            self.rouse(state);
+        }
+        Ok(())
+    }
+
+    /// Has the run end with CANCELLED.
+    ///
+    /// # Errors
+    /// FORKED, TOO_LATE.
+    pub fn stop(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        self.check(&state)?;
+        if state.end.is_none() {
+            state.end = Some((error::CANCELLED, format!("{} was stopped", self.what())));
+        }
+        if !std::mem::replace(&mut state.interrupted, true) {
+            self.rouse(state);
+        }
+        Ok(())
+    }
+
+    /// Ends a poll, whether it has begun or not. Where it has, the run cannot end meanwhile: that waits for this call.
+    fn rouse(&self, mut state: Guard<'_, State>) {
+        match state.phase {
+            Phase::Polling(_) => {}
+            Phase::Starting(number) => {
+                // Its thread may be long in coming, and finds nothing to do then.
+                polls::forget(number);
+                state.phase = Phase::Queued(Some(Polled::NOTHING));
+                let abandoned = state.abandoned;
+                drop(state);
+                if !abandoned {
+                    self.queue_tick();
+                }
+                return;
+            }
+            _ => return,
+        }
+        self.interrupting.fetch_add(1, Ordering::Relaxed);
+        drop(state);
+        let outer = INTERRUPTING.with(|i| i.replace(self));
+        self.calls.interrupt.call(self.calls.guest.0);
+        INTERRUPTING.with(|i| i.set(outer));
+        // Release pairs with the Acquire in `await_interrupts`: the call is over.
+        if self.interrupting.fetch_sub(1, Ordering::Release) & AWAITED != 0 {
+            futex::wake(&self.interrupting, futex::ALL);
+        }
+    }
+
+    fn is_interrupting_here(&self) -> bool {
+        INTERRUPTING.with(Cell::get) == std::ptr::from_ref(self)
+    }
+
+    /// Waits until no other thread is inside `interrupt`. None begins any more: the phase is OVER.
+    fn await_interrupts(&self) {
+        if cfg!(selv_mutant = "done_under_interrupt") {
+            return;
+        }
+        let own = u32::from(self.is_interrupting_here());
+        loop {
+            let word = self.interrupting.fetch_or(AWAITED, Ordering::Acquire) | AWAITED;
+            if word & !AWAITED <= own {
+                return;
+            }
+            futex::wait(&self.interrupting, word, Deadline::NEVER);
+        }
+    }
+
+    /// The host loop has died: the run ends here.
+    ///
+    /// # Errors
+    /// FORKED, TOO_LATE, REENTRANT, TIMEDOUT.
+    pub fn abandon(&self, timeout_ns: u64) -> Result<()> {
+        let deadline = Deadline::after(timeout_ns);
+        let mut state = self.state.lock();
+        self.check(&state)?;
+        if state.caller == thread::token() || self.is_interrupting_here() {
+            let why = format!(
+                "{} cannot be abandoned by a callback of its own",
+                self.what()
+            );
+            return Err(Error::new(error::REENTRANT, why));
+        }
+        state.abandoned = true;
+        let why = || (error::CLOSED, format!("{} was abandoned", self.what()));
+        state.end = Some(why());
+        match std::mem::replace(&mut state.interrupted, true) {
+            false => self.rouse(state),
+            true => drop(state),
+        }
+        loop {
+            let mut state = self.state.lock();
+            // Another thread that abandons it may have been faster.
+            self.check(&state)?;
+            if state.caller == 0
+                && let Some(polled) = self.left_behind(state.phase)
+            {
+                state.phase = Phase::Over;
+                drop(state);
+                // `done` may give back the handle through which this was called; and it may end the thread, so nothing here is to be dropped.
+                let this = Arc::into_raw(self.arc());
+                self.discard(polled);
+                self.finish(why());
+                // SAFETY: the count that was taken above.
+                drop(unsafe { Arc::from_raw(this) });
+                return Ok(());
+            }
+            if deadline.has_passed() {
+                let why = format!(
+                    "{} has not come back from its poll, or from a callback on its host's thread, within the timeout; calling again waits for it",
+                    self.what()
+                );
+                return Err(Error::new(error::TIMEDOUT, why));
+            }
+            let seen = self.changes.load(Ordering::Relaxed);
+            drop(state);
+            futex::wait(&self.changes, seen, deadline);
+        }
+    }
+
+    /// In a phase in which nobody calls the guest: what was polled and not processed.
+    fn left_behind(&self, phase: Phase) -> Option<Option<Polled>> {
+        match phase {
+            Phase::Queued(polled) => Some(polled),
+            // A poll that has not begun will not; and what one brought has nobody to be delivered to.
+            Phase::Starting(number) => polls::forget(number).then_some(None),
+            Phase::Returned(number, polled) => polls::forget(number).then_some(Some(polled)),
+            Phase::Ticking | Phase::Polling(_) | Phase::Over => None,
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! The queue into an event loop of the host's, which the library neither runs nor knows.
+//!
+//! The host is woken when something is queued, by its own function or by a descriptor that becomes readable, and then drains the queue on
+//! the loop's thread. Invariants, all under the one lock: `armed` says that the host has been woken and has not begun to drain since; it is
+//! woken when the queue is not empty, nobody drains, and it is not armed. So there is one wake for each time the queue begins to fill, and
+//! none while the host drains: the end of a drain looks once more. The descriptor is raised and lowered under the lock, too, so it is
+//! never readable during a drain, when a loop that is nested there could do nothing about it. An accepted entry is taken off the
+//! queue once, by a drain, which runs it, or by the close, which drops it. No host code runs under the lock.
+
+use super::entry::Entry;
+use super::state::State;
+use crate::core::callback::{CallFn, FreeFn, Opaque};
+use crate::core::error::{self, Error, Result};
+use crate::core::sync::identity::Identity;
+use crate::sys::clock::Deadline;
+use crate::sys::eventfd::EventFd;
+use crate::sys::lock::{ForkLock, Guard};
+use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, thread_local};
+use crate::sys::{fork, futex, thread};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// The host's own way to be woken.
+#[derive(Clone, Copy)]
+pub struct Wake {
+    pub call: CallFn,
+    pub arg: Opaque,
+    pub free: Option<FreeFn>,
+}
+
+enum Waker {
+    Call(Wake),
+    Fd(EventFd),
+}
+
+/// In `waking`: the closing thread waits for it to fall.
+const AWAITED: u32 = 1 << 31;
+
+/// A queue into an event loop that the host runs. Shared: `selv_host_loop_retain` and `selv_host_loop_release`.
+pub struct HostLoop {
+    identity: Identity,
+    /// The process that made it.
+    generation: u32,
+    waker: Waker,
+    /// The token of the loop's thread; changed under the lock.
+    thread: AtomicU64,
+    /// Calls of the host's wake function that are under way.
+    waking: AtomicU32,
+    /// References that the host holds, and living guests.
+    handles: AtomicUsize,
+    state: ForkLock<State>,
+}
+
+thread_local! {
+    // The loop whose wake function runs on this thread.
+    static WAKING: Cell<*const HostLoop> = const { Cell::new(std::ptr::null()) };
+}
+
+/// What an idempotent call is known by.
+pub type Same = (usize, usize);
+
+impl HostLoop {
+    /// The calling thread is the loop's. Without `wake` there is a descriptor to be polled.
+    ///
+    /// # Errors
+    /// NOMEM: there is no descriptor left.
+    pub fn new(name: Option<&str>, wake: Option<Wake>) -> Result<Arc<HostLoop>> {
+        let waker = match wake {
+            Some(wake) => Waker::Call(wake),
+            None => Waker::Fd(EventFd::new().ok_or_else(|| {
+                let why = "no descriptor is left for the host loop (RLIMIT_NOFILE)";
+                Error::new(error::NOMEM, why)
+            })?),
+        };
+        Ok(Arc::new(HostLoop {
+            identity: Identity::new("host loop", name),
+            generation: fork::generation(),
+            waker,
+            thread: AtomicU64::new(thread::token()),
+            waking: AtomicU32::new(0),
+            handles: AtomicUsize::new(1),
+            state: ForkLock::new(State::default()),
+        }))
+    }
+
+    pub fn what(&self) -> &str {
+        self.identity.as_str()
+    }
+
+    pub fn fd(&self) -> Option<i32> {
+        match &self.waker {
+            Waker::Fd(fd) => Some(fd.raw()),
+            Waker::Call(_) => None,
+        }
+    }
+
+    pub fn is_of_this_process(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
+    /// The calling thread is the loop's.
+    pub fn is_here(&self) -> bool {
+        self.thread.load(Ordering::Relaxed) == thread::token() && self.is_of_this_process()
+    }
+
+    fn check_process(&self) -> Result<()> {
+        if self.is_of_this_process() {
+            return Ok(());
+        }
+        let why = format!("{} belongs to the parent process", self.what());
+        Err(Error::new(error::FORKED, why))
+    }
+
+    fn check_thread(&self, what: &str) -> Result<()> {
+        self.check_process()?;
+        if self.is_here() {
+            return Ok(());
+        }
+        let why = format!(
+            "{} is {what} on its own thread only; selv_host_loop_bind makes the calling thread that one",
+            self.what()
+        );
+        Err(Error::new(error::WRONG_THREAD, why))
+    }
+
+    fn is_closed(&self) -> Error {
+        self.identity.closed()
+    }
+
+    /// # Errors
+    /// CLOSED, FORKED: nothing can be queued.
+    pub fn check_open(&self) -> Result<()> {
+        self.check_process()?;
+        match self.state.lock().closed {
+            true => Err(self.is_closed()),
+            false => Ok(()),
+        }
+    }
+
+    /// Queues what `entry` makes.
+    ///
+    /// # Errors
+    /// CLOSED, FORKED; then `entry` was not called.
+    pub fn push(&self, entry: impl FnOnce() -> Entry) -> Result<()> {
+        self.check_process()?;
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return Err(self.is_closed());
+        }
+        state.accept(entry());
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Queues a call, unless it is `once` and the same waits already.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn call_soon(
+        &self,
+        run: CallFn,
+        arg: Opaque,
+        drop_fn: Option<CallFn>,
+        once: Option<Same>,
+    ) -> Result<()> {
+        self.check_process()?;
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return Err(self.is_closed());
+        }
+        if let Some(same) = once
+            && !state.once.insert(same)
+        {
+            state.counts.merged += 1;
+            return Ok(());
+        }
+        state.accept(Entry::Soon {
+            run,
+            arg,
+            drop_fn,
+            once,
+        });
+        self.wake(state);
+        Ok(())
+    }
+
+    /// Tells the host, if it is to be told.
+    fn wake(&self, mut state: Guard<'_, State>) {
+        if !state.is_to_be_woken() {
+            return;
+        }
+        state.armed = true;
+        state.counts.wakes += 1;
+        match &self.waker {
+            Waker::Fd(fd) => fd.raise(),
+            Waker::Call(wake) => {
+                // Under the lock: whoever closes the loop sees it.
+                self.waking.fetch_add(1, Ordering::Relaxed);
+                drop(state);
+                let outer = WAKING.with(|w| w.replace(self));
+                wake.call.call(wake.arg.0);
+                WAKING.with(|w| w.set(outer));
+                // Release pairs with the Acquire in `await_wakes`: the call is over.
+                if self.waking.fetch_sub(1, Ordering::Release) & AWAITED != 0 {
+                    futex::wake(&self.waking, futex::ALL);
+                }
+            }
+        }
+    }
+
+    fn is_waking_here(&self) -> bool {
+        WAKING.with(Cell::get) == std::ptr::from_ref(self)
+    }
+
+    /// Waits until no other thread is inside the wake function. Nobody begins a call any more: the loop is closed.
+    fn await_wakes(&self) {
+        let own = u32::from(self.is_waking_here());
+        loop {
+            let word = self.waking.fetch_or(AWAITED, Ordering::Acquire) | AWAITED;
+            if word & !AWAITED <= own {
+                return;
+            }
+            futex::wait(&self.waking, word, Deadline::NEVER);
+        }
+    }
+
+    /// Makes the calling thread the loop's.
+    ///
+    /// # Errors
+    /// REENTRANT, BUSY (a drain is running, here or elsewhere), CLOSED, FORKED.
+    pub fn bind(&self) -> Result<()> {
+        self.check_process()?;
+        let state = self.state.lock();
+        let drainer = state.drainer;
+        if state.closed {
+            drop(state);
+            return Err(self.is_closed());
+        }
+        if drainer == 0 {
+            self.thread.store(thread::token(), Ordering::Relaxed);
+            return Ok(());
+        }
+        drop(state);
+        Err(match drainer == thread::token() {
+            true => self.is_draining(),
+            false => {
+                let why = format!("{} is being drained on its own thread", self.what());
+                Error::new(error::BUSY, why)
+            }
+        })
+    }
+
+    fn is_draining(&self) -> Error {
+        let why = format!(
+            "{} is being drained: a callback is to return to it first",
+            self.what()
+        );
+        Error::new(error::REENTRANT, why)
+    }
+
+    /// From here on this thread drains; how many entries wait.
+    ///
+    /// # Errors
+    /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
+    pub(super) fn begin_drain(&self) -> Result<usize> {
+        self.check_thread("drained")?;
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return Err(self.is_closed());
+        }
+        if state.drainer != 0 {
+            drop(state);
+            return Err(self.is_draining());
+        }
+        state.drainer = thread::token();
+        state.counts.drains += 1;
+        self.disarm(&mut state);
+        Ok(state.queue.len())
+    }
+
+    fn disarm(&self, state: &mut State) {
+        if std::mem::take(&mut state.armed)
+            && let Waker::Fd(fd) = &self.waker
+        {
+            fd.lower();
+        }
+    }
+
+    /// The drain is over; `left` is what it could not finish, since its thread has ended.
+    pub(super) fn end_drain(&self, left: Option<Entry>) {
+        let mut state = self.state.lock();
+        state.drainer = 0;
+        if let Some(left) = left {
+            state.queue.push_front(left);
+            state.counts.ran -= 1;
+        }
+        if !cfg!(selv_mutant = "drain_looks_no_more") {
+            self.wake(state);
+        }
+    }
+
+    /// Takes the oldest entry, to be run.
+    pub(super) fn next_to_run(&self) -> Option<Entry> {
+        let mut state = self.state.lock();
+        let entry = state.pop()?;
+        state.counts.ran += 1;
+        Some(entry)
+    }
+
+    /// The entry that was to be run turned out to be over.
+    pub(super) fn was_over(&self) {
+        let mut state = self.state.lock();
+        state.counts.ran -= 1;
+        state.counts.dropped += 1;
+    }
+
+    /// Takes the oldest entry, to be dropped.
+    pub(super) fn next_to_drop(&self) -> Option<Entry> {
+        let mut state = self.state.lock();
+        let entry = state.pop()?;
+        state.counts.dropped += 1;
+        Some(entry)
+    }
+
+    /// Takes off the queue what nobody waits for any more.
+    pub(super) fn withdraw(&self, is_it: impl Fn(&Entry) -> bool) {
+        let mut state = self.state.lock();
+        if let Some(at) = state.queue.iter().position(is_it) {
+            let entry = state.queue.remove(at);
+            state.counts.dropped += 1;
+            drop(state);
+            drop(entry);
+        }
+    }
+
+    /// # Errors
+    /// WRONG_THREAD, BUSY, REENTRANT, FORKED. True if there is something to drop: the loop has been closed by this call.
+    pub(super) fn begin_close(&self) -> Result<bool> {
+        self.check_thread("closed")?;
+        if self.is_waking_here() {
+            let why = format!("{} cannot be closed by its own wake function", self.what());
+            return Err(Error::new(error::REENTRANT, why));
+        }
+        let guests = self.state.lock().guests;
+        if guests > 0 {
+            let why = format!(
+                "{} has {guests} living guests; selv_guest_stop ends one",
+                self.what()
+            );
+            return Err(Error::new(error::BUSY, why));
+        }
+        Ok(self.shut())
+    }
+
+    /// Nothing is queued any more, and nobody woken. False if it was so before.
+    pub(super) fn shut(&self) -> bool {
+        let mut state = self.state.lock();
+        if std::mem::replace(&mut state.closed, true) {
+            return false;
+        }
+        self.disarm(&mut state);
+        drop(state);
+        self.await_wakes();
+        true
+    }
+
+    /// After [`shut`](Self::shut): what is to be freed.
+    pub(super) fn wake_arg(&self) -> Option<(FreeFn, Opaque)> {
+        match &self.waker {
+            Waker::Call(wake) => wake.free.map(|free| (free, wake.arg)),
+            Waker::Fd(_) => None,
+        }
+    }
+
+    /// # Errors
+    /// CLOSED, FORKED, WRONG_THREAD.
+    pub(super) fn add_guest(&self) -> Result<()> {
+        self.check_thread("given guests")?;
+        let mut state = self.state.lock();
+        if state.closed {
+            drop(state);
+            return Err(self.is_closed());
+        }
+        state.guests += 1;
+        drop(state);
+        self.retain();
+        Ok(())
+    }
+
+    /// A guest is over, but for the handle that it holds.
+    pub(super) fn remove_guest(&self) {
+        self.state.lock().guests -= 1;
+    }
+
+    pub fn retain(&self) {
+        self.handles.fetch_add(1, Relaxed);
+    }
+
+    /// True if that was the last handle.
+    pub(super) fn release_one(&self) -> bool {
+        self.handles.fetch_sub(1, Relaxed) == 1
+    }
+
+    /// # Errors
+    /// FORKED.
+    pub fn stats(&self) -> Result<Stats> {
+        self.check_process()?;
+        let state = self.state.lock();
+        Ok(Stats {
+            waiting: state.queue.len() as u64,
+            counts: state.counts,
+            guests: u64::from(state.guests),
+            closed: state.closed,
+        })
+    }
+}
+
+impl Drop for HostLoop {
+    fn drop(&mut self) {
+        if !self.is_of_this_process() {
+            // The child's copy can be in any state: taking the lock there makes it new.
+            drop(self.state.lock());
+        }
+    }
+}
+
+/// What has happened so far.
+#[derive(Clone, Copy, Default)]
+pub struct Counts {
+    pub accepted: u64,
+    pub ran: u64,
+    pub merged: u64,
+    pub dropped: u64,
+    pub wakes: u64,
+    pub drains: u64,
+}
+
+pub struct Stats {
+    pub waiting: u64,
+    pub counts: Counts,
+    pub guests: u64,
+    pub closed: bool,
+}
