@@ -12,11 +12,12 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^const ABI: u32 = \([0-9]*\);/\1/p' build.rs)
 OUT := target/release
 
-.PHONY: help lib header lint demo demo-deadlock test check bench install clean setup-demo setup-test setup-check setup-bench runtimes
+.PHONY: help lib header lint demo demo-deadlock demo-guest test check bench install clean setup-demo setup-guest setup-test setup-check setup-bench runtimes
 
 help:
 	@echo 'make demo     install what is missing and run the main job: three runtimes in one process, one thread cache (ARGS=--help)'
 	@echo 'make demo-deadlock   a ring of three tasks in C, Java and Python is refused where it would close; drawn to target/demo/deadlock.svg'
+	@echo 'make demo-guest   Trio as the guest of a GLib main loop, its threads attached to a JVM for their whole lives: who ran where, counted'
 	@echo 'make test     install what is missing and run every test'
 	@echo 'make check    the slow tests: models, sanitizers, memcheck, full-size storms'
 	@echo 'make bench    the side-by-side benchmarks; writes docs/benchmarks.md (ARGS=locks: one suite)'
@@ -25,7 +26,7 @@ help:
 	@echo 'make header   generate include/selvedge.h anew after a change in src/capi'
 	@echo 'make lint     rustfmt, clippy and the SAFETY lines'
 
-setup-demo setup-test setup-check setup-bench: setup-%:
+setup-demo setup-guest setup-test setup-check setup-bench: setup-%:
 	@tools/setup.sh $*
 
 runtimes:
@@ -48,6 +49,9 @@ demo: setup-demo runtimes lib
 
 demo-deadlock: setup-demo runtimes lib
 	@$(MAKE) --no-print-directory -s -C examples-c/deadlock run PREFIX=
+
+demo-guest: setup-guest runtimes lib
+	@$(MAKE) --no-print-directory -s -C examples-c/trio_guest run PREFIX=
 
 test: setup-test runtimes lib lint
 	cargo test --release --locked

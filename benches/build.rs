@@ -1,6 +1,6 @@
-//! Builds the C and C++ peers that are installed, the two programs that attach to real runtimes, and checks that the hand-made
-//! declarations in `src/selv.rs` agree with `include/selvedge.h`. What is not found is left out, with its reason compiled in
-//! so that the report can print it.
+//! Builds the C and C++ peers that are installed, Selvedge in their loops, and the two programs that attach to real runtimes, and
+//! checks that the hand-made declarations in `src/selv.rs` agree with `include/selvedge.h`. What is not found is left out, with
+//! its reason compiled in so that the report can print it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,17 @@ use std::{env, fs};
 #[path = "src/selv.rs"]
 mod selv;
 
-/// A peer behind `peers/peer.h` or `peers/lock.h`.
+/// A peer behind `peers/peer.h` or `peers/lock.h`, or a file of `loops/`.
 struct Native {
+    /// Also what its table is called, unless `tables` has other names.
     id: &'static str,
     file: &'static str,
+    /// Names, with spaces between them.
     pkg_config: Option<&'static str>,
     /// What to link where there is no pkg-config file.
     link: &'static [&'static str],
     debian: &'static str,
+    tables: &'static [&'static str],
 }
 
 const NATIVE: &[Native] = &[
@@ -28,6 +31,7 @@ const NATIVE: &[Native] = &[
         pkg_config: Some("libuv"),
         link: &[],
         debian: "libuv1-dev",
+        tables: &[],
     },
     Native {
         id: "glib",
@@ -35,6 +39,7 @@ const NATIVE: &[Native] = &[
         pkg_config: Some("glib-2.0"),
         link: &[],
         debian: "libglib2.0-dev",
+        tables: &[],
     },
     Native {
         id: "onetbb",
@@ -42,6 +47,7 @@ const NATIVE: &[Native] = &[
         pkg_config: Some("tbb"),
         link: &[],
         debian: "libtbb-dev",
+        tables: &[],
     },
     Native {
         id: "asio",
@@ -49,6 +55,7 @@ const NATIVE: &[Native] = &[
         pkg_config: None,
         link: &[],
         debian: "libboost-dev",
+        tables: &[],
     },
     Native {
         id: "bs",
@@ -56,6 +63,7 @@ const NATIVE: &[Native] = &[
         pkg_config: None,
         link: &[],
         debian: "",
+        tables: &[],
     },
     Native {
         id: "rvaser",
@@ -63,6 +71,7 @@ const NATIVE: &[Native] = &[
         pkg_config: None,
         link: &[],
         debian: "libthread-pool-dev",
+        tables: &[],
     },
 ];
 
@@ -73,6 +82,7 @@ const LOCKS: &[Native] = &[
         pkg_config: None,
         link: &["nsync"],
         debian: "libnsync-dev",
+        tables: &[],
     },
     Native {
         id: "absl",
@@ -80,6 +90,87 @@ const LOCKS: &[Native] = &[
         pkg_config: Some("absl_synchronization"),
         link: &[],
         debian: "libabsl-dev",
+        tables: &[],
+    },
+];
+
+/// Event loops, and Selvedge in them.
+const LOOPS: &[Native] = &[
+    Native {
+        id: "selvedge_epoll",
+        file: "selvedge_epoll.c",
+        pkg_config: None,
+        link: &[],
+        debian: "",
+        tables: &["selvedge", "selvedge_max", "selvedge_bare"],
+    },
+    Native {
+        id: "selvedge_glib",
+        file: "selvedge_glib.c",
+        pkg_config: Some("glib-2.0"),
+        link: &[],
+        debian: "libglib2.0-dev",
+        tables: &["selvedge_glib", "selvedge_glib_wake"],
+    },
+    Native {
+        id: "selvedge_uv",
+        file: "selvedge_uv.c",
+        pkg_config: Some("libuv"),
+        link: &[],
+        debian: "libuv1-dev",
+        tables: &["selvedge_uv", "selvedge_uv_wake"],
+    },
+    Native {
+        id: "glib",
+        file: "glib.c",
+        pkg_config: Some("gio-2.0"),
+        link: &[],
+        debian: "libglib2.0-dev",
+        tables: &["glib_idle", "glib_invoke"],
+    },
+    Native {
+        id: "libuv",
+        file: "libuv.c",
+        pkg_config: Some("libuv"),
+        link: &[],
+        debian: "libuv1-dev",
+        tables: &["libuv", "libuv_bare"],
+    },
+    Native {
+        id: "asio",
+        file: "asio.cpp",
+        pkg_config: None,
+        link: &[],
+        debian: "libboost-dev",
+        tables: &[],
+    },
+];
+
+/// A libuv loop, run by itself and by others.
+const GUESTS: &[Native] = &[
+    Native {
+        id: "native",
+        file: "guest_native.c",
+        pkg_config: Some("libuv"),
+        link: &[],
+        debian: "libuv1-dev",
+        tables: &["native", "backend_epoll"],
+    },
+    Native {
+        id: "glib",
+        file: "guest_glib.c",
+        pkg_config: Some("libuv glib-2.0"),
+        link: &[],
+        debian: "libuv1-dev, libglib2.0-dev",
+        tables: &["backend_glib"],
+    },
+    Native {
+        id: "selvedge",
+        file: "guest_selvedge.c",
+        pkg_config: Some("libuv glib-2.0"),
+        link: &[],
+        debian: "libuv1-dev, libglib2.0-dev",
+        tables: &["selvedge", "selvedge_glib"],
     },
 ];
 
@@ -87,7 +178,7 @@ fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
     let root = here.parent().expect("benches/ has a parent").to_path_buf();
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
-    for path in ["build.rs", "src/selv.rs", "peers", "attach"] {
+    for path in ["build.rs", "src/selv.rs", "peers", "attach", "loops"] {
         println!("cargo:rerun-if-changed={path}");
     }
     check_layout(&root, &out);
@@ -163,7 +254,7 @@ fn link_selvedge(root: &Path) -> PathBuf {
     dir
 }
 
-/// Writes the tables of the pools and of the locks that could be built.
+/// Writes the tables of the pools, locks and loops that could be built.
 fn native_peers(here: &Path, root: &Path, out: &Path) {
     println!("cargo:rerun-if-env-changed=BS_THREAD_POOL_INCLUDE");
     let bs = env::var_os("BS_THREAD_POOL_INCLUDE").map_or_else(
@@ -171,21 +262,32 @@ fn native_peers(here: &Path, root: &Path, out: &Path) {
         PathBuf::from,
     );
     let mut link_cpp = false;
-    for (peers, symbol, list, file) in [
-        (NATIVE, "bench_peer", "NATIVE", "native.rs"),
-        (LOCKS, "bench_lock", "LOCKS", "locks.rs"),
+    for (peers, folder, symbol, list, file) in [
+        (NATIVE, "peers", "bench_peer", "NATIVE", "native.rs"),
+        (LOCKS, "peers", "bench_lock", "LOCKS", "locks.rs"),
+        (LOOPS, "loops", "bench_loop", "LOOPS", "loops.rs"),
+        (GUESTS, "loops", "bench_guest", "GUESTS", "guests.rs"),
     ] {
+        let folder = here.join(folder);
         let mut externs = String::new();
         let mut table = format!("pub const {list}: &[(&str, Result<&Vtable, &str>)] = &[\n");
         for peer in peers {
-            let id = peer.id;
-            match native_peer(here, &bs, out, peer) {
-                Ok(()) => {
-                    link_cpp |= peer.file.ends_with(".cpp");
-                    writeln!(externs, "    static {symbol}_{id}: Vtable;").unwrap();
-                    writeln!(table, "    ({id:?}, Ok(unsafe {{ &{symbol}_{id} }})),").unwrap();
+            let built = native_peer(&folder, root, &bs, out, symbol, peer);
+            link_cpp |= built.is_ok() && peer.file.ends_with(".cpp");
+            let own_id = [peer.id];
+            let ids = if peer.tables.is_empty() {
+                &own_id
+            } else {
+                peer.tables
+            };
+            for id in ids {
+                match &built {
+                    Ok(()) => {
+                        writeln!(externs, "    static {symbol}_{id}: Vtable;").unwrap();
+                        writeln!(table, "    ({id:?}, Ok(unsafe {{ &{symbol}_{id} }})),").unwrap();
+                    }
+                    Err(reason) => writeln!(table, "    ({id:?}, Err({reason:?})),").unwrap(),
                 }
-                Err(reason) => writeln!(table, "    ({id:?}, Err({reason:?})),").unwrap(),
             }
         }
         table.push_str("];\n");
@@ -200,7 +302,14 @@ fn native_peers(here: &Path, root: &Path, out: &Path) {
     }
 }
 
-fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), String> {
+fn native_peer(
+    folder: &Path,
+    root: &Path,
+    bs: &Path,
+    out: &Path,
+    symbol: &str,
+    peer: &Native,
+) -> Result<(), String> {
     let missing = if peer.debian.is_empty() {
         "BS_thread_pool.hpp not found: set BS_THREAD_POOL_INCLUDE to its folder".to_string()
     } else {
@@ -209,8 +318,9 @@ fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), 
     let mut build = cc::Build::new();
     build
         .cpp(peer.file.ends_with(".cpp"))
-        .file(here.join("peers").join(peer.file))
-        .include(here.join("peers"))
+        .file(folder.join(peer.file))
+        .include(folder)
+        .include(root.join("include"))
         .opt_level(2)
         .warnings(false)
         .std(if peer.file.ends_with(".cpp") {
@@ -230,23 +340,20 @@ fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), 
         }
         build.include(bs);
     }
-    let library = match peer.pkg_config {
+    let mut libraries = Vec::new();
+    for name in peer.pkg_config.unwrap_or_default().split_whitespace() {
         // Its link flags are printed below, after the object that needs them.
-        Some(name) => Some(
-            pkg_config::Config::new()
-                .cargo_metadata(false)
-                .probe(name)
-                .map_err(|_| missing.clone())?,
-        ),
-        None => None,
-    };
-    if let Some(library) = &library {
+        let mut config = pkg_config::Config::new();
+        let library = config.cargo_metadata(false).probe(name);
+        libraries.push(library.map_err(|_| missing.clone())?);
+    }
+    for library in &libraries {
         build.includes(&library.include_paths);
     }
     // A trial without Cargo's lines on the output: a failed peer must leave no trace in the link.
     let trial = out.join("trial");
     fs::create_dir_all(&trial).unwrap();
-    if peer.debian.is_empty() || peer.pkg_config.is_none() {
+    if peer.pkg_config.is_none() && !peer.id.starts_with("selvedge") {
         build
             .clone()
             .cargo_metadata(false)
@@ -254,8 +361,8 @@ fn native_peer(here: &Path, bs: &Path, out: &Path, peer: &Native) -> Result<(), 
             .try_compile("trial")
             .map_err(|_| missing)?;
     }
-    build.compile(&format!("bench_peer_{}", peer.id));
-    if let Some(library) = library {
+    build.compile(&format!("{symbol}_{}", peer.id));
+    for library in libraries {
         for path in &library.link_paths {
             println!("cargo:rustc-link-search=native={}", path.display());
         }

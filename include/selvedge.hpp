@@ -9,7 +9,8 @@
  *   throw SELV_E_NULL.
  * - Destructors do not throw and do not abort. What goes wrong in one is told to the unhandled handler (set_unhandled).
  * - No exception crosses into the library. What a job's callable throws comes out where its outcome is taken; what is thrown
- *   where nobody takes anything (deliver, completion callbacks, on_exit, after_job) is told to the unhandled handler.
+ *   where nobody takes anything (deliver, completion callbacks, calls of a host loop, on_exit, after_job) is told to the
+ *   unhandled handler.
  *   The forced unwinding of pthread_exit is no exception and passes through, as the library expects.
  * - `task` arguments are the C interface's: by default the task that is current on the calling thread.
  *
@@ -409,6 +410,154 @@ class task_scope {
   selv_task previous_ = 0;
 };
 
+/* ---- host loops ---- */
+
+class completed;
+template <class R>
+class outcome;
+
+namespace detail {
+
+inline void call_wake(void *wake) {
+  guarded("an exception left the wake of a host loop", [&] { (*static_cast<callback<void()> *>(wake))(); });
+}
+inline void free_wake(void *wake) { delete static_cast<callback<void()> *>(wake); }
+
+/* A callable that waits in a host loop. */
+template <class F>
+struct queued_call {
+  template <class G>
+  explicit queued_call(G &&g) : fn(std::forward<G>(g)) {}
+  static void run(void *arg) {
+    const std::unique_ptr<queued_call> self(static_cast<queued_call *>(arg));
+    guarded("an exception left a call of a host loop", [&] { std::invoke(std::move(self->fn)); });
+  }
+  static void drop(void *arg) { delete static_cast<queued_call *>(arg); }
+  F fn;
+};
+
+template <auto What, class T>
+void call_for(void *object) {
+  guarded("an exception left a call of a host loop", [&] { std::invoke(What, *static_cast<T *>(object)); });
+}
+
+}  // namespace detail
+
+/* A reference to a queue into an event loop that the host runs. The thread that makes it is the loop's: it drains, and closes.
+ * With the last reference gone the loop is closed on whichever thread that is; to be sure where, close() first. */
+class host_loop {
+ public:
+  /* fd() becomes readable when there is something to drain. */
+  explicit host_loop(name_ref name = {}) : host_loop(nullptr, name) {}
+  /* wake() is called when there is: on any thread, and maybe on two at once. It only has the loop's own thread drain soon. */
+  template <class W, class = std::enable_if_t<std::is_invocable_v<std::decay_t<W> &>>>
+  explicit host_loop(W &&wake, name_ref name = {})
+      : host_loop(std::make_unique<detail::callback<void()>>(std::forward<W>(wake)), name) {}
+  static host_loop adopt(selv_host_loop *l) noexcept { return host_loop(l); } /* takes a reference over: of a preset, say */
+  static host_loop share(selv_host_loop *l) noexcept { return host_loop(selv_host_loop_retain(l)); } /* makes another */
+  host_loop share() const noexcept { return share(handle()); }
+
+  selv_host_loop *handle() const noexcept { return c_.get(); }
+  selv_host_loop *let_go() noexcept { return c_.let_go(); }
+
+  /* To be polled and nothing else; -1: it has a wake. */
+  int fd() const noexcept { return selv_host_loop_fd(handle()); }
+  /* The calling thread is the loop's from now on. */
+  void bind() { detail::check(selv_host_loop_bind(handle())); }
+
+  /* f() runs once, in a drain to come. If the loop is closed first, f is destroyed uncalled, on the closing thread: what is to be
+   * done then, its destructor does. What f throws is told to the unhandled handler. */
+  template <class F>
+  void call_soon(F &&f) {
+    using call = detail::queued_call<std::decay_t<F>>;
+    auto held = std::make_unique<call>(std::forward<F>(f));
+    detail::check(selv_host_loop_call_soon(handle(), call::run, held.get(), call::drop, 0));
+    held.release();
+  }
+  /* The same for a member function, or a function that takes the object: call_soon_once<&window::repaint>(w). While one such
+   * call waits for this object, it stands for all that are made meanwhile. The object must live until then. */
+  template <auto What, class T>
+  void call_soon_once(T &object) {
+    void *const arg = const_cast<void *>(static_cast<const void *>(std::addressof(object)));
+    detail::check(selv_host_loop_call_soon(handle(), detail::call_for<What, T>, arg, nullptr, SELV_CALL_IDEMPOTENT));
+  }
+  /* Runs f() on the loop's thread and waits: its value, or what it threw. The time is for the wait until it begins; f() is not
+   * called after that (SELV_E_TIMEDOUT). */
+  template <class F, class R = std::invoke_result_t<F>>
+  R call(F &&f, timeout limit = forever) {
+    struct call {
+      std::remove_reference_t<F> &fn;
+      outcome<R> out;
+      static std::int32_t run(void *arg, void **) {
+        call &self = *static_cast<call *>(arg);
+        self.out.call(std::forward<F>(self.fn));
+        return 0;
+      }
+    } one{f, {}};
+    detail::check(selv_host_loop_call(handle(), call::run, &one, limit.ns(), nullptr));
+    return one.out.get();
+  }
+
+  /* Runs what waits now, at most so many (0: no bound), and tells how many it were. */
+  std::uint32_t drain(std::uint32_t max_calls = 0) {
+    std::uint32_t ran = 0;
+    detail::check(selv_host_loop_drain(handle(), max_calls, &ran));
+    return ran;
+  }
+  void close() { detail::check(selv_host_loop_close(handle())); }
+  selv_host_loop_stats stats() const {
+    selv_host_loop_stats s = SELV_HOST_LOOP_STATS_INIT;
+    detail::check(selv_host_loop_get_stats(handle(), &s));
+    return s;
+  }
+
+ private:
+  explicit host_loop(selv_host_loop *l) noexcept : c_(l) {}
+  host_loop(std::unique_ptr<detail::callback<void()>> wake, name_ref name) {
+    selv_host_loop_options o = SELV_HOST_LOOP_OPTIONS_INIT;
+    o.name = name.c_str();
+    if (wake) {
+      o.wake = detail::call_wake;
+      o.wake_arg = wake.get();
+      o.wake_arg_free = detail::free_wake;
+    }
+    selv_host_loop *made = nullptr;
+    detail::check(selv_host_loop_new(&o, &made));
+    wake.release(); /* free_wake's now */
+    c_.reset(made);
+  }
+
+  static void drop(selv_host_loop *l) noexcept { selv_host_loop_release(l); }
+  detail::owner<selv_host_loop, &host_loop::drop> c_;
+};
+
+namespace detail {
+
+template <class F>
+struct on_loop {
+  void operator()(completed c);
+  selv_host_loop *loop;
+  F fn;
+};
+
+template <class F>
+selv_host_loop *loop_of(const F &) noexcept {
+  return nullptr;
+}
+template <class F>
+selv_host_loop *loop_of(const on_loop<F> &f) noexcept {
+  return f.loop;
+}
+
+}  // namespace detail
+
+/* For an asynchronous call: f(selv::completed) runs in a drain of this loop. If that has been closed by then, f is told
+ * SELV_E_CLOSED on the completing or closing thread, and nothing was granted. */
+template <class F>
+detail::on_loop<std::decay_t<F>> on(const host_loop &loop, F &&f) {
+  return {loop.handle(), std::forward<F>(f)};
+}
+
 /* ---- operations ---- */
 
 /* Bytes that came out of a channel. Never copied on the way. */
@@ -486,18 +635,24 @@ struct pending {
   std::shared_ptr<pending> self;
 };
 
+template <class F>
+void on_loop<F>::operator()(completed c) {
+  std::invoke(fn, std::move(c));
+}
+
 }  // namespace detail
 
 /* An asynchronous call. Not pending(): it was satisfied at once, there will be no callback, and what was asked for is yours.
- * Pending: the callback comes exactly once, on whichever thread completes it. Dropping this object changes nothing. */
+ * Pending: the callback comes exactly once, on whichever thread completes it, or where on() says. Dropping this object changes
+ * nothing. */
 class [[nodiscard]] op {
  public:
   bool pending() const noexcept { return status_ == SELV_PENDING; }
   bool owner_died() const noexcept { return status_ == SELV_OWNER_DIED; } /* at once, and to be made consistent */
   selv_op id() const noexcept { return id_; }
 
-  /* True: the callback is called with SELV_E_CANCELLED, here (a condition's: when it has its lock again). False: too late, it has
-   * been or is being completed. */
+  /* True: the callback is called with SELV_E_CANCELLED, here (a condition's: when it has its lock again; one on a loop: there).
+   * False: too late, it has been or is being completed. */
   bool cancel() const { return pending() && not_too_late(selv_op_cancel(id_)); }
 
   /* True: the callback will never be called and is gone, and what may have been granted passed on. False: too late. */
@@ -529,9 +684,10 @@ class [[nodiscard]] op {
 /* start(completion, out_op) makes the C call; f takes a selv::completed. For any asynchronous function of the C interface. */
 template <class F, class Start>
 op start_operation(F &&f, Start start) {
+  selv_host_loop *const loop = detail::loop_of(f);
   auto node = std::make_shared<detail::pending>(std::forward<F>(f));
   node->self = node;
-  selv_completion completion = {&detail::pending::complete, node.get(), nullptr};
+  selv_completion completion = {&detail::pending::complete, node.get(), loop};
   selv_op id = 0;
   const selv_status status = start(&completion, &id);
   if (status != SELV_PENDING) {
@@ -1348,6 +1504,7 @@ inline std::vector<selv_hook *> handles_of(hook_list hooks) {
 namespace detail {
 template <class R, class F, class To>
 struct job_body;
+struct guest_body;
 }
 
 /* How a job ended: a value, or an exception: its own, or selv::error if it did not run to its end. */
@@ -1374,6 +1531,8 @@ class outcome {
 
  private:
   friend class cache;
+  friend class host_loop;
+  friend struct detail::guest_body;
   template <class, class, class>
   friend struct detail::job_body;
 
@@ -1395,13 +1554,14 @@ class outcome {
       result_.template emplace<2>(detail::caught());
     }
   }
-  void conclude(selv_status status, std::int32_t code) {
+  /* here: on the thread of the worker, where a hook that failed has left what it threw. */
+  void conclude(selv_status status, std::int32_t code, bool here) {
     status_ = status;
     code_ = code;
     if (status == SELV_OK) return;
     std::exception_ptr cause;
     detail::hook_failure &failed = detail::last_hook_failure;
-    if (status == SELV_E_HOOK_FAILED && failed.code == code) cause = std::exchange(failed.what, nullptr);
+    if (here && status == SELV_E_HOOK_FAILED && failed.code == code) cause = std::exchange(failed.what, nullptr);
     try {
       throw_failure(status, cause);
     } catch (...) {
@@ -1429,7 +1589,7 @@ class outcome {
   std::int32_t code_ = 0;
 };
 
-/* What a job needs beside its callable: job_options().named("crc").needs({jvm}).limited_by(disk). */
+/* What a job needs beside its callable: job_options().named("crc").needs({jvm}).limited_by(disk).delivered_on(loop). */
 class job_options {
  public:
   job_options &named(std::string name) {
@@ -1448,6 +1608,12 @@ class job_options {
     return *this;
   }
 
+  /* The outcome is told in a drain of this loop. If that has been closed by then, it is told elsewhere, as SELV_E_CLOSED. */
+  job_options &delivered_on(const host_loop &l) {
+    loop_ = l.handle();
+    return *this;
+  }
+
   /* The C struct, without what makes it run; valid as long as this object. */
   selv_job_options c_options() const noexcept {
     selv_job_options o = SELV_JOB_OPTIONS_INIT;
@@ -1458,6 +1624,7 @@ class job_options {
     }
     o.limiter = limiter_;
     if (limiter_ != nullptr) o.limiter_timeout_ns = limiter_timeout_.option();
+    o.loop = loop_;
     return o;
   }
 
@@ -1466,6 +1633,7 @@ class job_options {
   std::optional<std::vector<selv_hook *>> attach_;
   selv_limiter *limiter_ = nullptr;
   timeout limiter_timeout_ = forever;
+  selv_host_loop *loop_ = nullptr;
 };
 
 namespace detail {
@@ -1519,7 +1687,7 @@ struct job_body : job_state<R> {
     job_body &body = *static_cast<job_body *>(arg);
     body.fn.reset(); /* of a job that never ran */
     guarded("an exception left a deliver callback", [&] {
-      body.out.conclude(o->status, o->code);
+      body.out.conclude(o->status, o->code, !body.on_loop);
       body.to(body.out);
     });
   }
@@ -1541,6 +1709,7 @@ struct job_body : job_state<R> {
 
   std::optional<F> fn;
   To to;
+  bool on_loop = false;
   std::shared_ptr<job_body> self;
 };
 
@@ -1557,6 +1726,7 @@ std::shared_ptr<body_of<F, To>> make_body(F &&f, To to) {
 template <class Body>
 selv_job_options options_for(Body &body, const job_options &more) noexcept {
   selv_job_options o = more.c_options();
+  body.on_loop = o.loop != nullptr;
   o.fn = Body::run;
   o.deliver = Body::deliver;
   o.arg = &body;
@@ -1673,7 +1843,7 @@ class cache {
     return job<R>(handle, std::move(body));
   }
   /* Then deliver(selv::outcome<R>) runs on that worker, outside the hooks; it must not block. A cancelled job is delivered by
-   * whoever cancels it. */
+   * whoever cancels it. With job_options::delivered_on both happen on the loop. */
   template <class F, class D, class = detail::if_delivers<F, D>>
   job_handle submit(F &&f, D &&deliver, const job_options &options = {}) {
     using to = detail::to_callable<std::decay_t<D>>;
@@ -1726,7 +1896,7 @@ class cache {
     } one{f, {}};
     selv_outcome o;
     detail::check(selv_cache_run(handle(), call::run, &one, limit.ns(), &o));
-    one.out.conclude(o.status, o.code);
+    one.out.conclude(o.status, o.code, false);
     return one.out.get();
   }
 
@@ -1788,6 +1958,239 @@ class thread_scope {
 
  private:
   cache cache_;
+};
+
+/* ---- guests ---- */
+
+/* An event loop that is to live inside the host's, and waits on a thread of its own: derive from it. All but poll() and
+ * interrupt() is called on the host loop's thread, one at a time. What one of them throws ends the run, and done() is told. */
+class guest_loop {
+ public:
+  /* What a poll brings; derive from it. If the run ends before they are processed, they are only destroyed. */
+  struct events {
+    events() = default;
+    events(const events &) = delete;
+    events &operator=(const events &) = delete;
+    virtual ~events() = default;
+  };
+
+  guest_loop() = default;
+  guest_loop(const guest_loop &) = delete;
+  guest_loop &operator=(const guest_loop &) = delete;
+  virtual ~guest_loop() = default;
+
+  /* Runs what is ready; then the time to the next deadline (no_wait: again at once), or none: there is nothing left to do. */
+  virtual std::optional<timeout> prepare() = 0;
+  /* Waits for events: with no_wait on the host's thread, else on another. */
+  virtual std::unique_ptr<events> poll(timeout limit) = 0;
+  /* Takes what the poll brought, which may be nothing. */
+  virtual void process(std::unique_ptr<events> e) = 0;
+  /* On any thread: a poll that runs on another thread, or is about to, returns early. Must not block. */
+  virtual void interrupt() = 0;
+  /* It is over, and this the last call. status() is SELV_OK, SELV_E_CANCELLED (stop), SELV_E_CLOSED (abandon), ...; get() throws
+   * what a function here or start_soon threw, or selv::error. What it throws itself is told to the unhandled handler. */
+  virtual void done(outcome<void> why) = 0;
+};
+
+/* The status of a guest's end by an exception that is no selv::error. */
+inline constexpr selv_status guest_threw = -hook_threw;
+
+/* One poll of a guest, for a thread that may block: to be called there, once, or to be started on a cache. Whoever lets go of it
+ * uncalled ends the run with SELV_E_BROKEN. */
+class polling {
+ public:
+  polling(polling &&) noexcept = default; /* and no copies */
+  polling &operator=(polling &&) noexcept = default;
+  ~polling() = default;
+
+  void operator()() {
+    const std::shared_ptr<state> s = taken();
+    selv_outcome o = {SELV_OK, 0, nullptr};
+    o.code = s->fn(s->arg, &o.value);
+    std::exchange(s->deliver, nullptr)(s->arg, &o);
+  }
+  /* On a worker of this cache, as if there were no start_soon. */
+  void start_on(const cache &c) {
+    const std::shared_ptr<state> s = taken();
+    const selv_status status = selv_start_soon_on_cache(c.handle(), s->fn, s->deliver, s->arg, s->name.c_str());
+    s->deliver = nullptr; /* the library's, or refused */
+    detail::check(status);
+  }
+  const std::string &name() const noexcept { return state_->name; }
+
+ private:
+  friend struct detail::guest_body;
+  struct state {
+    state(selv_job_fn f, selv_deliver_fn d, void *a, const char *n) : fn(f), deliver(d), arg(a), name(n) {}
+    state(const state &) = delete;
+    state &operator=(const state &) = delete;
+    ~state() {
+      const selv_outcome o = {SELV_E_BROKEN, 0, nullptr};
+      if (deliver != nullptr) deliver(arg, &o);
+    }
+    selv_job_fn fn;
+    selv_deliver_fn deliver;
+    void *arg;
+    std::string name;
+  };
+  explicit polling(std::shared_ptr<state> s) noexcept : state_(std::move(s)) {}
+  std::shared_ptr<state> taken() {
+    if (!state_) throw error(SELV_E_NULL, "this poll of a guest has been called before");
+    return std::move(state_);
+  }
+
+  std::shared_ptr<state> state_;
+};
+
+/* Where a guest's polls run: guest_options().named("trio").polled_by(cache), or .started_by(f). */
+class guest_options {
+ public:
+  guest_options &&named(std::string name) && {
+    name_ = std::move(name);
+    return std::move(*this);
+  }
+  /* On workers of this cache, with its hooks. Without it: of the default cache. */
+  guest_options &&polled_by(const cache &c) && {
+    cache_ = c.handle();
+    return std::move(*this);
+  }
+  /* f(selv::polling) sees to it that the poll is called soon, on a thread that may block; what it throws ends the run. */
+  template <class F>
+  guest_options &&started_by(F &&f) && {
+    start_ = detail::callback<void(polling)>(std::forward<F>(f));
+    return std::move(*this);
+  }
+
+ private:
+  friend class guest;
+  std::string name_;
+  selv_cache *cache_ = nullptr;
+  detail::callback<void(polling)> start_;
+};
+
+namespace detail {
+
+/* What the library knows of a guest, from its start to its `done`. */
+struct guest_body {
+  guest_body(std::shared_ptr<guest_loop> l, callback<void(polling)> s) : loop(std::move(l)), start(std::move(s)) {}
+
+  static guest_body &of(void *guest) noexcept { return *static_cast<guest_body *>(guest); }
+  template <class F>
+  selv_status attempt(F &&f) {
+    try {
+      std::forward<F>(f)();
+      return SELV_OK;
+    }
+    SELV_HPP_PASS_FORCED_UNWIND
+    catch (const error &e) {
+      thrown = caught();
+      return e.status() < 0 ? e.status() : guest_threw;
+    }
+    catch (...) {
+      thrown = caught();
+      return guest_threw;
+    }
+  }
+
+  static selv_status prepare(void *guest, std::uint64_t *out_ns) {
+    return of(guest).attempt([&] {
+      const std::optional<timeout> next = of(guest).loop->prepare();
+      *out_ns = next ? next->ns() : SELV_GUEST_DONE;
+    });
+  }
+  static selv_status poll(void *guest, std::uint64_t timeout_ns, void **out_events) {
+    return of(guest).attempt([&] { *out_events = of(guest).loop->poll(timeout::of_ns(timeout_ns)).release(); });
+  }
+  static selv_status process(void *guest, void *events) {
+    return of(guest).attempt([&] {
+      std::unique_ptr<guest_loop::events> polled(static_cast<guest_loop::events *>(events));
+      of(guest).loop->process(std::move(polled));
+    });
+  }
+  static void discard(void *, void *events) { delete static_cast<guest_loop::events *>(events); }
+  static void interrupt(void *guest) {
+    guarded("an exception left the interrupt of a guest", [&] { of(guest).loop->interrupt(); });
+  }
+  static selv_status start_soon(void *guest, selv_job_fn fn, selv_deliver_fn deliver, void *arg, const char *name) {
+    std::shared_ptr<polling::state> state;
+    const selv_status status = of(guest).attempt([&] {
+      state = std::make_shared<polling::state>(fn, deliver, arg, name);
+      of(guest).start(polling(state));
+    });
+    if (status < 0 && state) state->deliver = nullptr; /* refused: nobody is told but the caller */
+    return status;
+  }
+  static void done(void *guest, selv_status why) {
+    const std::unique_ptr<guest_body> last(&of(guest));
+    guarded("an exception left the done of a guest", [&] {
+      outcome<void> end;
+      if (why == SELV_OK) end.result_.emplace<1>();
+      end.conclude(why, 0, false);
+      if (why != SELV_OK && last->thrown) end.result_.emplace<2>(std::move(last->thrown));
+      last->loop->done(std::move(end));
+    });
+  }
+
+  std::shared_ptr<guest_loop> loop;
+  callback<void(polling)> start;
+  std::exception_ptr thrown; /* in a function whose status ends the run: one at a time is called */
+};
+
+}  // namespace detail
+
+/* A reference to a guest's run. Its end changes nothing: the run goes on until it is done. */
+class guest {
+ public:
+  /* On the host loop's thread; the first tick comes with its next drain. `loop` is kept until done() has returned. */
+  guest(const host_loop &host, std::shared_ptr<guest_loop> loop, guest_options options = {}) {
+    if (!loop) throw error(SELV_E_NULL, "a guest needs a selv::guest_loop");
+    auto body = std::make_unique<detail::guest_body>(std::move(loop), std::move(options.start_));
+    selv_guest_options o = SELV_GUEST_OPTIONS_INIT;
+    o.host = host.handle();
+    o.cache = options.cache_;
+    o.start_soon = body->start ? detail::guest_body::start_soon : nullptr;
+    o.start_arg = body.get();
+    o.guest = body.get();
+    o.prepare = detail::guest_body::prepare;
+    o.poll = detail::guest_body::poll;
+    o.process = detail::guest_body::process;
+    o.discard = detail::guest_body::discard;
+    o.interrupt = detail::guest_body::interrupt;
+    o.done = detail::guest_body::done;
+    o.name = options.name_.empty() ? nullptr : options.name_.c_str();
+    selv_guest *made = nullptr;
+    detail::check(selv_guest_start(&o, &made));
+    body.release(); /* done's now */
+    c_.reset(made);
+  }
+  static guest adopt(selv_guest *g) noexcept { return guest(g); } /* takes a reference over: of a preset, say */
+  guest share() const noexcept { return guest(selv_guest_retain(handle())); }
+
+  selv_guest *handle() const noexcept { return c_.get(); }
+  selv_guest *let_go() noexcept { return c_.let_go(); }
+
+  /* Any thread. prepare() will be called soon, even if a poll sleeps. False: it is over, or about to be. */
+  bool interrupt() const { return not_too_late(selv_guest_interrupt(handle())); }
+  /* Any thread. done() with SELV_E_CANCELLED follows in a drain of the host loop. False: it is over, or about to be. */
+  bool stop() const { return not_too_late(selv_guest_stop(handle())); }
+  /* For a host loop that nobody drains any more: done() with SELV_E_CLOSED is called here. True: it has been, or the run was
+   * over, or about to be. False: a function of the guest has not returned in this time. */
+  bool abandon(timeout limit = forever) const {
+    const selv_status status = selv_guest_abandon(handle(), limit.ns());
+    return status == SELV_E_TOO_LATE || detail::in_time(status);
+  }
+
+ private:
+  explicit guest(selv_guest *g) noexcept : c_(g) {}
+
+  static bool not_too_late(selv_status status) {
+    if (status == SELV_E_TOO_LATE) return false;
+    detail::check(status);
+    return true;
+  }
+
+  static void drop(selv_guest *g) noexcept { selv_guest_release(g); }
+  detail::owner<selv_guest, &guest::drop> c_;
 };
 
 /* ---- tracing ---- */

@@ -1,16 +1,16 @@
-//! What a newcomer does: the README's program and its compile line, the short examples, and the main job on a few files; and that
-//! what the pages about locks show is what the examples are and print.
+//! What a newcomer does: the README's program and its compile line, the short examples, those beside event loops where there are such
+//! loops, and the main job on a few files; and that what the pages about locks show is what the examples are and print.
 
 mod support;
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Completion, Failed, Trial};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::OnceLock;
 use std::time::Duration;
 use support::program::run_command;
-use support::{root, summary};
+use support::{root, runtimes, summary};
 
 const MINUTES: Duration = Duration::from_secs(300);
 
@@ -25,6 +25,12 @@ fn main() -> ExitCode {
         trial("readme_compile_line", readme_compile_line),
         trial("readme_links", readme_links),
         trial("short_examples", short_examples),
+        Trial::ignorable_test("glib_jobs", || {
+            beside_loops("glib_jobs", &["glib"], GLIB_JOBS)
+        }),
+        Trial::ignorable_test("uv_guest", || {
+            beside_loops("uv_guest", &["glib", "uv"], UV_GUEST)
+        }),
         trial("pages_show_the_examples", pages_show_the_examples),
         trial("pages_show_what_they_print", pages_show_what_they_print),
         trial("main_job_three_runtimes", || main_job("python,jvm,clr")),
@@ -139,6 +145,36 @@ fn built_examples() -> Result<PathBuf, String> {
 fn short_examples() -> Result<(), String> {
     built_examples()?;
     make(&["-C", "examples-c", "run", "PREFIX="])?.into_result()
+}
+
+const GLIB_JOBS: [&str; 2] = [
+    "1000 jobs delivered, the sum of their squares is 333833500",
+    "in the dialog of the timer: 250 or more; in the dialog of a delivery: 0",
+];
+const UV_GUEST: [&str; 1] =
+    ["1000 of 1000 round trips answered, 25 ticks of libuv's timer, some of GLib's"];
+
+/// An example that is left out where pkg-config does not know its event loops.
+fn beside_loops<const N: usize>(
+    program: &str,
+    loops: &[&str],
+    lines: [&str; N],
+) -> Result<Completion, Failed> {
+    support::require_library()?;
+    let found = runtimes::found()?;
+    if let Some(missing) = loops.iter().find(|l| !found.iter().any(|r| r.kind == **l)) {
+        return summary::skip(program, &format!("no {missing} found"));
+    }
+    let ended = run_command(&mut Command::new(built_examples()?.join(program)), MINUTES)?;
+    let printed = ended.output.clone();
+    ended.into_result()?;
+    match lines
+        .iter()
+        .find(|wanted| !printed.lines().any(|l| l == **wanted))
+    {
+        Some(missing) => Err(format!("\"{missing}\" was expected; it printed:\n{printed}").into()),
+        None => Ok(Completion::Completed),
+    }
 }
 
 /// The pages whose programs are pieces of files that are built and run.

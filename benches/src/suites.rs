@@ -2,6 +2,7 @@
 
 use crate::entrants::{Cast as Pools, Entrant};
 use crate::locks::{self, Cast as Locks};
+use crate::loops::{self, Cast as Loops};
 use crate::marks::{self, Mark};
 use crate::peers::list;
 use crate::report::Table;
@@ -23,6 +24,7 @@ pub struct Suite {
 pub enum Cast {
     Pools(Pools),
     Locks(Locks),
+    Loops(Loops),
 }
 
 impl Cast {
@@ -30,6 +32,7 @@ impl Cast {
         match self {
             Cast::Pools(cast) => cast.rows(scenario),
             Cast::Locks(cast) => cast.rows(scenario),
+            Cast::Loops(cast) => cast.rows(scenario),
         }
     }
 }
@@ -59,5 +62,14 @@ pub const SUITES: &[Suite] = &[
         cast: |quick, root| Cast::Locks(Locks::new(quick, root)),
         judge: locks::marks::judge,
         peers: || locks::PEERS.to_vec(),
+    },
+    Suite {
+        id: "loops",
+        headline: "Selvedge in host loops, and as the host of a guest, side by side with the loops' own ways",
+        picture: "benchmarks-loops.svg",
+        scenarios: loops::SCENARIOS,
+        cast: |quick, root| Cast::Loops(Loops::new(quick, root)),
+        judge: loops::marks::judge,
+        peers: || loops::PEERS.to_vec(),
     },
 ];

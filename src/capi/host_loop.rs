@@ -222,7 +222,7 @@ pub unsafe extern "C-unwind" fn selv_host_loop_call_soon(
         Ok((host, run))
     });
     finish(checked.and_then(|(host, run)| {
-        let once = (flags & SELV_CALL_IDEMPOTENT != 0).then_some((run as usize, arg as usize));
+        let once = flags & SELV_CALL_IDEMPOTENT != 0;
         // SAFETY: as this function's own contract.
         let run = unsafe { CallFn::new(run) };
         // SAFETY: as above.

@@ -8,7 +8,7 @@ use super::worker::Worker;
 use std::ffi::c_void;
 
 /// A host's pointer that the library only carries.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Opaque(pub *mut c_void);
 
 // SAFETY: the library never looks behind the pointer; the host promised that its callbacks may run on any thread.
@@ -97,6 +97,27 @@ pub struct Completed {
     pub data: *mut c_void,
     /// How many bytes `data` has.
     pub len: usize,
+}
+
+impl CallFn {
+    fn address(self) -> usize {
+        self.0 as usize
+    }
+}
+
+// By the address, which is what the host passed: the same call is the same address and the same argument.
+impl PartialEq for CallFn {
+    fn eq(&self, other: &CallFn) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for CallFn {}
+
+impl std::hash::Hash for CallFn {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
 }
 
 /// Declares a callable wrapper: making one is unsafe and carries the promise, calling it is not.

@@ -226,18 +226,19 @@ impl Ticket {
                     "a job cannot wait for its own end",
                 ));
             }
-            if let Some(host) = self.host.as_ref().filter(|host| host.is_here()) {
-                let why = format!(
-                    "the job is delivered by {}, whose thread this is",
-                    host.what()
-                );
-                return Err(Error::new(error::DEADLOCK, why));
-            }
             if deadline.has_passed() {
                 return Err(Error::new(
                     error::TIMEDOUT,
                     "the job was not delivered within the timeout",
                 ));
+            }
+            let here = |host: &&Arc<HostLoop>| host.is_here() && host.check_open().is_ok();
+            if let Some(host) = self.host.as_ref().filter(here) {
+                let why = format!(
+                    "the job is delivered by {}, whose thread this is",
+                    host.what()
+                );
+                return Err(Error::new(error::DEADLOCK, why));
             }
             let word = self.phase.fetch_or(WAITED, Ordering::Relaxed) | WAITED;
             if word & PHASE != DONE {

@@ -7,9 +7,11 @@
 //! `tools/check-models.sh` runs them, and then again for each mutant of the code, which must be caught.
 
 mod conditions;
+mod guests;
 mod handoff;
 mod hooks;
 mod locks;
+mod loops;
 mod primitives;
 mod rings;
 mod shutdown;
@@ -23,7 +25,7 @@ use crate::core::job::{Job, Needs, Ticket, TicketRef};
 use crate::core::name::Name;
 use crate::core::sync::{operation, report};
 use crate::core::{shutdown as end, submit};
-use crate::sys::clock::{FOREVER, NO_WAIT};
+use crate::sys::clock::{Deadline, FOREVER, NO_WAIT};
 use loom::cell::UnsafeCell;
 use loom::thread::JoinHandle;
 use std::collections::BTreeSet;

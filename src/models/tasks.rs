@@ -3,6 +3,7 @@
 
 use crate::core::callback::{CompleteFn, Completed, Opaque};
 use crate::core::error::{self, Error, Result, Status};
+use crate::core::host::host_loop::HostLoop;
 use crate::core::name::Name;
 use crate::core::sync::batch::Batch;
 use crate::core::sync::exit;
@@ -73,8 +74,13 @@ impl Told {
 
     /// An operation whose callback reports here; the model keeps `self` until its threads are joined.
     pub fn operation(self: &Arc<Told>, task: TaskId) -> OpId {
+        self.operation_on(task, None)
+    }
+
+    /// The same with a callback that is to run on a host loop.
+    pub fn operation_on(self: &Arc<Told>, task: TaskId, on: Option<Arc<HostLoop>>) -> OpId {
         let completion = Completion::Host {
-            on: None,
+            on,
             // SAFETY: takes what such functions are called with.
             call: unsafe { CompleteFn::new(completed) },
             arg: Opaque(Arc::as_ptr(self).cast_mut().cast()),

@@ -5,16 +5,24 @@
 
 use super::clock::Deadline;
 use super::sync::thread_local;
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The body of a new thread.
 pub type Entry = unsafe extern "C-unwind" fn(*mut c_void);
 
-/// A number that no other living thread has.
+/// A number of the calling thread, which no other one has or will have.
 pub fn token() -> u64 {
-    thread_local!(static TOKEN: u8 = const { 0 });
-    TOKEN.with(|t| std::ptr::from_ref(t) as u64)
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local!(static TOKEN: Cell<u64> = const { Cell::new(0) });
+    TOKEN.with(|token| {
+        if token.get() == 0 {
+            token.set(NEXT.fetch_add(1, Relaxed));
+        }
+        token.get()
+    })
 }
 
 /// The calling thread's name as the operating system has it.

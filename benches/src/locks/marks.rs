@@ -1,8 +1,7 @@
 //! The marks of the locks, each the median of the rounds' own ratios.
 
-use crate::marks::Mark;
+use crate::marks::{at_most, Mark};
 use crate::report::Table;
-use crate::stats::paired_ratio;
 
 pub fn judge(tables: &[Table]) -> Vec<Mark> {
     let mut marks = Vec::new();
@@ -25,25 +24,6 @@ pub fn judge(tables: &[Table]) -> Vec<Mark> {
         marks.extend(linear(tables, id));
     }
     marks
-}
-
-fn at_most(table: &Table, own: &str, peer: &str, limit: f64) -> Option<Mark> {
-    let (own, peer) = (table.row(own)?, table.row(peer)?);
-    let ratio = paired_ratio(&own.values(), &peer.values())?;
-    let (fast, slow) = (own.summary()?.median, peer.summary()?.median);
-    Some(Mark {
-        what: format!(
-            "{}: {} at most {limit} × {}",
-            table.scenario.title,
-            own.plain_label(),
-            peer.plain_label()
-        ),
-        seen: format!(
-            "{ratio:.2} × ({fast:.2} against {slow:.2} {})",
-            table.scenario.unit
-        ),
-        passed: ratio <= limit,
-    })
 }
 
 /// Ten times as many waiters. Were the time quadratic, each would cost ten times as much; three leaves room for the caches, which ten

@@ -87,9 +87,14 @@ pub fn drain(host: &Arc<HostLoop>, most: u32, ran: &mut u32) -> Result<()> {
             false => host.was_over(),
         }
         over(frame);
+        if !host.is_of_this_process() {
+            // A function has forked, and this is the child.
+            break;
+        }
     }
-    leave(frame);
     host.end_drain(None);
+    // The last of all: a function may have given back the handle through which this was called, and the frame keeps the loop.
+    leave(frame);
     Ok(())
 }
 
@@ -105,14 +110,14 @@ pub fn close(host: &Arc<HostLoop>) -> Result<()> {
 }
 
 fn drop_all(host: &Arc<HostLoop>) {
+    let frame = enter(host, true);
     if let Some((free, arg)) = host.wake_arg() {
         free.call(arg.0);
     }
-    drop_queue(host);
+    drop_queue(host, frame);
 }
 
-fn drop_queue(host: &Arc<HostLoop>) {
-    let frame = enter(host, true);
+fn drop_queue(host: &Arc<HostLoop>, frame: *mut Frame) {
     while let Some(entry) = host.next_to_drop() {
         run(frame, entry);
         over(frame);
@@ -143,9 +148,12 @@ pub fn thread_ends() {
             continue;
         }
         let left = frame.current.take().and_then(|entry| entry.lost(host));
-        match frame.closing {
+        let left = match frame.closing {
             false => host.end_drain(left),
-            true => close_elsewhere(Arc::clone(host), left),
+            true => left,
+        };
+        if frame.closing || left.is_some() {
+            close_elsewhere(Arc::clone(host), left);
         }
     }
 }
@@ -156,13 +164,12 @@ fn close_elsewhere(host: Arc<HostLoop>, left: Option<Entry>) {
         // SAFETY: the pointer that is given away below, once.
         let rest = unsafe { Box::from_raw(rest.cast::<(Arc<HostLoop>, Option<Entry>)>()) };
         let (host, left) = *rest;
+        let frame = enter(&host, true);
         if let Some(left) = left {
-            let frame = enter(&host, true);
             run(frame, left);
             over(frame);
-            leave(frame);
         }
-        drop_queue(&host);
+        drop_queue(&host, frame);
         0
     }
     let rest = Box::into_raw(Box::new((host, left)));

@@ -1,7 +1,7 @@
 //! What can be queued for a host loop.
 
 use super::guest::Guest;
-use super::host_loop::{HostLoop, Same};
+use super::host_loop::HostLoop;
 use super::outcome::Delivered;
 use crate::core::callback::{CallFn, JobFn, Opaque, Outcome};
 use crate::core::error::{self, Error, Result};
@@ -17,7 +17,7 @@ pub enum Entry {
         run: CallFn,
         arg: Opaque,
         drop_fn: Option<CallFn>,
-        once: Option<Same>,
+        once: bool,
     },
     /// Somebody waits for its end.
     Call(Arc<Call>),

@@ -89,6 +89,12 @@ struct State {
     /// The token of the thread that calls the guest; 0: none does.
     caller: u64,
     timeout_ns: u64,
+    /// A thread was asked for, and has not come; what it was asked for was taken back. The next poll is its.
+    coming: Option<u64>,
+    /// The token of the thread that polls.
+    poller: u64,
+    /// The poll's job was refused, though it has begun: it will not be delivered.
+    refused: bool,
     interrupted: bool,
     /// Why the run is to end, and how that is to be told.
     end: Option<(Status, String)>,
@@ -139,6 +145,13 @@ pub struct Poll {
 /// How the run ends: what `done` is told, and what `selv_last_error` says then.
 type End = (Status, String);
 
+/// What comes after a tick.
+enum Turn {
+    Goes,
+    /// With what was polled and not processed.
+    Ends(End, Option<Polled>),
+}
+
 /// Makes a run, which [`begin`](Guest::begin) is to begin.
 ///
 /// # Errors
@@ -164,6 +177,9 @@ pub fn prepare(
             phase: Phase::Queued(None),
             caller: 0,
             timeout_ns: 0,
+            coming: None,
+            poller: 0,
+            refused: false,
             interrupted: false,
             end: None,
             abandoned: false,
@@ -220,45 +236,37 @@ impl Guest {
         state.caller = thread::token();
         let end = state.end.take();
         drop(state);
-        let result = match end {
-            Some(end) => {
-                self.discard(polled);
-                Some(end)
-            }
+        let turn = match end {
+            Some(end) => Turn::Ends(end, polled),
             None => self.turn(polled),
         };
-        if let Some(end) = result {
-            self.end_here(end);
+        if let Turn::Ends(end, left) = turn {
+            self.end_here(end, left);
         }
         true
     }
 
-    /// From what the last poll brought to the next one; Some if the run is to end.
-    fn turn(&self, polled: Option<Polled>) -> Option<End> {
+    /// From what the last poll brought to the next one.
+    fn turn(&self, polled: Option<Polled>) -> Turn {
         let calls = &self.calls;
         if let Some(polled) = polled {
             if polled.status < 0 {
-                self.discard(Some(polled));
-                return Some(self.failed("poll", polled.status));
+                return Turn::Ends(self.failed("poll", polled.status), Some(polled));
             }
             let status = calls.process.call(calls.guest.0, polled.events.0);
-            if status < 0 {
-                return Some(self.failed("process", status));
+            if let Some(over) = self.after("process", status, None) {
+                return over;
             }
         }
-        if let Some(end) = self.asked_to_end(true) {
-            return Some(end);
-        }
+        // Whatever an interrupt was about, `prepare` is going to see it.
+        self.state.lock().interrupted = false;
         let mut ns = 0;
         let status = calls.prepare.call(calls.guest.0, &mut ns);
-        if status < 0 {
-            return Some(self.failed("prepare", status));
-        }
-        if let Some(end) = self.asked_to_end(false) {
-            return Some(end);
+        if let Some(over) = self.after("prepare", status, None) {
+            return over;
         }
         if ns == DONE {
-            return Some((error::OK, String::new()));
+            return Turn::Ends((error::OK, String::new()), None);
         }
         // What is there already costs no thread.
         let mut events = std::ptr::null_mut();
@@ -267,20 +275,31 @@ impl Guest {
             status,
             events: Opaque(events),
         };
-        if status < 0 {
-            self.discard(Some(polled));
-            return Some(self.failed("poll", status));
+        match self.after("poll", status, Some(polled)) {
+            Some(over) => over,
+            None => self.next(polled, ns),
         }
-        self.next(polled, ns)
+    }
+
+    /// After each callback: Some if it was the last one. `left` is what would not be processed then.
+    fn after(&self, which: &str, status: Status, left: Option<Polled>) -> Option<Turn> {
+        if !self.host.is_of_this_process() {
+            // It has forked, and this is the child.
+            return Some(Turn::Goes);
+        }
+        if status < 0 {
+            return Some(Turn::Ends(self.failed(which, status), left));
+        }
+        let end = self.state.lock().end.take()?;
+        Some(Turn::Ends(end, left))
     }
 
     /// After the poll on the host's thread.
-    fn next(&self, polled: Polled, ns: u64) -> Option<End> {
+    fn next(&self, polled: Polled, ns: u64) -> Turn {
         let mut state = self.state.lock();
         if let Some(end) = state.end.take() {
             drop(state);
-            self.discard(Some(polled));
-            return Some(end);
+            return Turn::Ends(end, Some(polled));
         }
         let interrupted = state.interrupted && !cfg!(selv_mutant = "sleep_over_interrupt");
         if ns == 0 || polled.events != Opaque::NULL || interrupted {
@@ -288,34 +307,49 @@ impl Guest {
             self.leave(&mut state);
             drop(state);
             self.queue_tick();
-            return None;
+            return Turn::Goes;
+        }
+        state.timeout_ns = ns;
+        if let Some(number) = state.coming.take() {
+            state.phase = Phase::Starting(number);
+            self.leave(&mut state);
+            return Turn::Goes;
         }
         let number = polls::expect(&self.arc());
         state.phase = Phase::Starting(number);
-        state.timeout_ns = ns;
+        state.refused = false;
         drop(state);
-        let refused = self.start_soon(number);
-        let mut state = self.state.lock();
-        let refused = refused.and_then(|status| match state.phase {
-            Phase::Starting(n) if n == number => Some(status),
-            // It has begun all the same: its end is waited for.
-            Phase::Polling(n) | Phase::Returned(n, _) if n == number => {
-                state.end.get_or_insert_with(|| self.refused(status));
-                None
-            }
-            _ => None,
-        });
-        match refused {
-            Some(status) => {
-                polls::forget(number);
-                state.phase = Phase::Ticking;
-                Some(state.end.take().unwrap_or_else(|| self.refused(status)))
-            }
+        match self.start_soon(number) {
+            Some(status) => self.was_refused(number, status),
             None => {
-                self.leave(&mut state);
-                None
+                self.leave(&mut self.state.lock());
+                Turn::Goes
             }
         }
+    }
+
+    /// No thread comes for a poll; but the host's `start_soon` may have called what it was given before it refused.
+    fn was_refused(&self, number: u64, status: Status) -> Turn {
+        let mut state = self.state.lock();
+        let left = match state.phase {
+            Phase::Starting(n) if n == number => None,
+            Phase::Returned(n, polled) if n == number => Some(polled),
+            phase => {
+                // What has begun is waited for; what was delivered, or taken back by an interrupt, has a tick to come.
+                state.refused = matches!(phase, Phase::Polling(n) if n == number);
+                if !state.refused {
+                    state.coming = None;
+                    polls::forget(number);
+                }
+                state.end.get_or_insert_with(|| self.refused(status));
+                self.leave(&mut state);
+                return Turn::Goes;
+            }
+        };
+        polls::forget(number);
+        state.phase = Phase::Ticking;
+        let end = state.end.take().unwrap_or_else(|| self.refused(status));
+        Turn::Ends(end, left)
     }
 
     /// The thread is done with the guest, for now.
@@ -324,15 +358,6 @@ impl Guest {
         if state.abandoned {
             self.change();
         }
-    }
-
-    /// `fresh`: whatever an interrupt was about, `prepare` is going to see it.
-    fn asked_to_end(&self, fresh: bool) -> Option<End> {
-        let mut state = self.state.lock();
-        if fresh {
-            state.interrupted = false;
-        }
-        state.end.take()
     }
 
     fn failed(&self, which: &str, status: Status) -> End {
@@ -387,17 +412,25 @@ impl Guest {
         }
     }
 
-    /// At the end of a tick.
-    fn end_here(&self, end: End) {
+    /// At the end of a tick. An abandoned guest is left to whoever abandons it.
+    fn end_here(&self, end: End, left: Option<Polled>) {
         let mut state = self.state.lock();
         if state.abandoned {
-            // What was polled has been processed or discarded.
-            state.phase = Phase::Queued(None);
+            state.phase = Phase::Queued(left);
             return self.leave(&mut state);
         }
-        state.phase = Phase::Over;
+        self.over(&mut state);
         drop(state);
+        self.discard(left);
         self.finish(end);
+    }
+
+    /// From here on nothing is expected of anybody.
+    fn over(&self, state: &mut State) {
+        state.phase = Phase::Over;
+        if let Some(number) = state.coming.take() {
+            polls::forget(number);
+        }
     }
 
     /// The last of all, by whoever moved the phase to OVER.
@@ -420,6 +453,7 @@ impl Guest {
             Phase::Starting(number) => {
                 polls::forget(number);
             }
+            // Between two ticks the thread has nothing to do with the guest.
             _ => {
                 self.leave(&mut state);
                 return false;
@@ -440,10 +474,16 @@ impl Guest {
     /// The poll is to be made, on this thread, now. None: it is not, or not any more.
     pub fn begin_poll(&self, number: u64) -> Option<Poll> {
         let mut state = self.state.lock();
+        if state.coming == Some(number) {
+            // It has come too late.
+            state.coming = None;
+            polls::forget(number);
+        }
         if !matches!(state.phase, Phase::Starting(n) if n == number) {
             return None;
         }
         state.phase = Phase::Polling(number);
+        state.poller = thread::token();
         Some(Poll {
             call: self.calls.poll,
             guest: self.calls.guest,
@@ -455,10 +495,29 @@ impl Guest {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Polling(n) if n == number) {
             let events = Opaque(events);
-            state.phase = Phase::Returned(number, Polled { status, events });
+            let polled = Polled { status, events };
+            state.poller = 0;
+            if state.refused {
+                return self.bring(state, number, polled);
+            }
+            state.phase = Phase::Returned(number, polled);
             if state.abandoned {
                 self.change();
             }
+        }
+    }
+
+    /// The host's thread is to have it.
+    fn bring(&self, mut state: Guard<'_, State>, number: u64, polled: Polled) {
+        polls::forget(number);
+        state.phase = Phase::Queued(Some(polled));
+        let abandoned = state.abandoned;
+        if abandoned {
+            self.change();
+        }
+        drop(state);
+        if !abandoned {
+            self.queue_tick();
         }
     }
 
@@ -475,18 +534,16 @@ impl Guest {
             // It did not run; or, if it did, its thread was ended inside it.
             Phase::Starting(n) if n == number => self.not_run(&mut state, status),
             Phase::Polling(n) if n == number && status < 0 => self.not_run(&mut state, status),
-            _ => return,
+            _ => {
+                if state.coming == Some(number) {
+                    // It did not run, and will not: the next poll asks anew.
+                    state.coming = None;
+                    polls::forget(number);
+                }
+                return;
+            }
         };
-        polls::forget(number);
-        state.phase = Phase::Queued(Some(polled));
-        let abandoned = state.abandoned;
-        if abandoned {
-            self.change();
-        }
-        drop(state);
-        if !abandoned {
-            self.queue_tick();
-        }
+        self.bring(state, number, polled);
     }
 
     fn not_run(&self, state: &mut State, status: Status) -> Polled {
@@ -497,6 +554,7 @@ impl Guest {
         let name = error::c_name(status).map_or("?", |n| n.to_str().unwrap_or("?"));
         let why = format!("the poll of {} {why} ({name})", self.what());
         state.end.get_or_insert((status, why));
+        state.poller = 0;
         Polled::NOTHING
     }
 
@@ -552,8 +610,8 @@ impl Guest {
         match state.phase {
             Phase::Polling(_) => {}
             Phase::Starting(number) => {
-                // Its thread may be long in coming, and finds nothing to do then.
-                polls::forget(number);
+                // Its thread may be long in coming. If there is still nothing to do then, it polls after all.
+                state.coming = Some(number);
                 state.phase = Phase::Queued(Some(Polled::NOTHING));
                 let abandoned = state.abandoned;
                 drop(state);
@@ -602,7 +660,8 @@ impl Guest {
         let deadline = Deadline::after(timeout_ns);
         let mut state = self.state.lock();
         self.check(&state)?;
-        if state.caller == thread::token() || self.is_interrupting_here() {
+        let own = [state.caller, state.poller].contains(&thread::token());
+        if own || self.is_interrupting_here() {
             let why = format!(
                 "{} cannot be abandoned by a callback of its own",
                 self.what()
@@ -623,7 +682,7 @@ impl Guest {
             if state.caller == 0
                 && let Some(polled) = self.left_behind(state.phase)
             {
-                state.phase = Phase::Over;
+                self.over(&mut state);
                 drop(state);
                 // `done` may give back the handle through which this was called; and it may end the thread, so nothing here is to be dropped.
                 let this = Arc::into_raw(self.arc());

@@ -57,9 +57,6 @@ thread_local! {
     static WAKING: Cell<*const HostLoop> = const { Cell::new(std::ptr::null()) };
 }
 
-/// What an idempotent call is known by.
-pub type Same = (usize, usize);
-
 impl HostLoop {
     /// The calling thread is the loop's. Without `wake` there is a descriptor to be polled.
     ///
@@ -163,7 +160,7 @@ impl HostLoop {
         run: CallFn,
         arg: Opaque,
         drop_fn: Option<CallFn>,
-        once: Option<Same>,
+        once: bool,
     ) -> Result<()> {
         self.check_process()?;
         let mut state = self.state.lock();
@@ -171,9 +168,7 @@ impl HostLoop {
             drop(state);
             return Err(self.is_closed());
         }
-        if let Some(same) = once
-            && !state.once.insert(same)
-        {
+        if once && !state.once.insert((run, arg)) {
             state.counts.merged += 1;
             return Ok(());
         }
@@ -213,6 +208,11 @@ impl HostLoop {
 
     fn is_waking_here(&self) -> bool {
         WAKING.with(Cell::get) == std::ptr::from_ref(self)
+    }
+
+    fn in_own_wake(&self, what: &str) -> Error {
+        let why = format!("{} cannot be {what} by its own wake function", self.what());
+        Error::new(error::REENTRANT, why)
     }
 
     /// Waits until no other thread is inside the wake function. Nobody begins a call any more: the loop is closed.
@@ -267,6 +267,9 @@ impl HostLoop {
     /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
     pub(super) fn begin_drain(&self) -> Result<usize> {
         self.check_thread("drained")?;
+        if self.is_waking_here() {
+            return Err(self.in_own_wake("drained"));
+        }
         let mut state = self.state.lock();
         if state.closed {
             drop(state);
@@ -290,10 +293,13 @@ impl HostLoop {
         }
     }
 
-    /// The drain is over; `left` is what it could not finish, since its thread has ended.
-    pub(super) fn end_drain(&self, left: Option<Entry>) {
+    /// The drain is over; `left` is what it could not finish, since its thread has ended. Given back if the loop is closed.
+    pub(super) fn end_drain(&self, left: Option<Entry>) -> Option<Entry> {
         let mut state = self.state.lock();
         state.drainer = 0;
+        if state.closed {
+            return left;
+        }
         if let Some(left) = left {
             state.queue.push_front(left);
             state.counts.ran -= 1;
@@ -301,6 +307,7 @@ impl HostLoop {
         if !cfg!(selv_mutant = "drain_looks_no_more") {
             self.wake(state);
         }
+        None
     }
 
     /// Takes the oldest entry, to be run.
@@ -342,13 +349,12 @@ impl HostLoop {
     pub(super) fn begin_close(&self) -> Result<bool> {
         self.check_thread("closed")?;
         if self.is_waking_here() {
-            let why = format!("{} cannot be closed by its own wake function", self.what());
-            return Err(Error::new(error::REENTRANT, why));
+            return Err(self.in_own_wake("closed"));
         }
         let guests = self.state.lock().guests;
         if guests > 0 {
             let why = format!(
-                "{} has {guests} living guests; selv_guest_stop ends one",
+                "{} has living guests ({guests}); selv_guest_stop ends one",
                 self.what()
             );
             return Err(Error::new(error::BUSY, why));

@@ -1,7 +1,8 @@
 //! What the lock of a host loop protects.
 
 use super::entry::Entry;
-use super::host_loop::{Counts, Same};
+use super::host_loop::Counts;
+use crate::core::callback::{CallFn, Opaque};
 use crate::sys::lock::ForkReset;
 use std::collections::{HashSet, VecDeque};
 
@@ -9,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 pub struct State {
     pub queue: VecDeque<Entry>,
     /// The idempotent calls among them.
-    pub once: HashSet<Same>,
+    pub once: HashSet<(CallFn, Opaque)>,
     /// The host has been woken, and has not begun to drain since.
     pub armed: bool,
     /// The token of the thread that drains; 0: none does.
@@ -28,10 +29,13 @@ impl State {
     pub fn pop(&mut self) -> Option<Entry> {
         let entry = self.queue.pop_front()?;
         if let Entry::Soon {
-            once: Some(same), ..
+            run,
+            arg,
+            once: true,
+            ..
         } = &entry
         {
-            self.once.remove(same);
+            self.once.remove(&(*run, *arg));
         }
         Some(entry)
     }

@@ -7,6 +7,7 @@
 
 use super::answer::{Answer, Why};
 use super::batch::Batch;
+use super::completions;
 use super::deadlock;
 use super::identity::Identity;
 use super::lines::{Key, Waiter, Waiting, Who};
@@ -250,6 +251,8 @@ pub fn submit_for_later(
         }
     };
     batch.finish_within(op);
-    ready.inspect(|&op| super::completions::run_elsewhere(vec![op]));
+    ready
+        .filter(|&op| !completions::goes_elsewhere(op))
+        .inspect(|&op| completions::run_elsewhere(vec![op]));
     result
 }
