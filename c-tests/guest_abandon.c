@@ -251,6 +251,7 @@ static void from_inside(const char *place, const char *finds) {
   if (strcmp(place, "discard") == 0 || strcmp(place, "done") == 0) also_wanted_inside = SELV_E_TOO_LATE;
   guest_begin(&g);
   HOST_NEXT(&h);
+  if (strcmp(place, "poll") == 0) GUEST_POLLS(&g, 1);
   if (strcmp(place, "discard") == 0) {
     CHECK_OK(guest_tell(&g, selv_guest_stop));
     GUEST_ENDS(&g, SELV_E_CANCELLED);

@@ -33,6 +33,51 @@ static void refuses_after_it_has_run(void) {
   }
 }
 
+/* The same with a job that is running on another thread, and will not be delivered. Nobody else tells that poll to return. */
+static void *only_polls(void *arg) {
+  starter *s = (starter *)arg;
+  void *value = NULL;
+  (void)s->fn(s->arg, &value);
+  return NULL;
+}
+
+static selv_status begins_and_refuses(void *start_arg, selv_job_fn fn, selv_deliver_fn deliver, void *arg, const char *name) {
+  starter *s = (starter *)start_arg;
+  note(s, fn, deliver, arg, name);
+  CHECK(pthread_create(&s->threads[0], NULL, only_polls, s) == 0);
+  CHECK_WAIT(&s->g.polls, 1);
+  return SELV_E_SPAWN;
+}
+
+static void refuses_while_it_runs(void) {
+  starter s;
+  begin(&s, begins_and_refuses, sleeps, "");
+  guest_begin(&s.g);
+  HOST_UNTIL(&s.h, check_tally_get(&s.g.dones) == 1);
+  CHECK(pthread_join(s.threads[0], NULL) == 0);
+  ends(&s, SELV_E_SPAWN);
+}
+
+/* It is interrupted before it refuses: the refusal counts. */
+static selv_status is_interrupted_and_refuses(void *start_arg, selv_job_fn fn, selv_deliver_fn deliver, void *arg, const char *name) {
+  starter *s = (starter *)start_arg;
+  note(s, fn, deliver, arg, name);
+  CHECK_OK(guest_tell(&s->g, selv_guest_interrupt));
+  return SELV_E_SPAWN;
+}
+
+static void refuses_after_an_interrupt(void) {
+  starter s;
+  void *value = NULL;
+  begin(&s, is_interrupted_and_refuses, sleeps, "");
+  guest_begin(&s.g);
+  HOST_UNTIL(&s.h, check_tally_get(&s.g.dones) == 1);
+  CHECK_EQ_U64(s.asked, 1);
+  (void)s.fn(s.arg, &value);
+  ends(&s, SELV_E_SPAWN);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 0);
+}
+
 /* It says that the job has run, and it has not. */
 static void says_that_it_has_run(void) {
   starter s;
@@ -179,7 +224,7 @@ static void sits_on_it(selv_status end) {
     ends(&s, SELV_E_CANCELLED);
   } else {
     CHECK_OK(guest_post(&s.g));
-    HOST_UNTIL(&s.h, s.asked == 2); /* a new poll, for a new tick */
+    HOST_UNTIL(&s.h, s.g.for_workers == 2);
     CHECK_OK(guest_post(&s.g));
     ends(&s, SELV_OK);
   }
@@ -188,12 +233,77 @@ static void sits_on_it(selv_status end) {
   CHECK_EQ_U64(check_tally_get(&s.g.polls), 0);
 }
 
+/* What it was given is good for the next poll, until it has run; asked for anew or not, one thread polls once. */
+static void begins_it_after_an_interrupt(void) {
+  static const uint64_t plan[] = {SELV_FOREVER, 5 * CHECK_MS, SELV_FOREVER, SELV_GUEST_DONE};
+  starter s;
+  void *value = NULL;
+  int32_t code;
+  begin(&s, keeps, plan, "--+-+"); /* the poll checks that its time is that of the last prepare */
+  s.g.polls_anywhere = 1;
+  guest_begin(&s.g);
+  HOST_UNTIL(&s.h, s.asked == 1);
+  CHECK_OK(guest_post(&s.g));
+  HOST_UNTIL(&s.h, s.g.for_workers == 2);
+  code = s.fn(s.arg, &value);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 1);
+  (void)s.fn(s.arg, &value);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 1);
+  deliver_ok(&s, code, value);
+  HOST_UNTIL(&s.h, s.g.for_workers == 3);
+  CHECK_EQ_U64(s.g.processed, 1);
+  code = s.fn(s.arg, &value); /* of a new call: the last one has been used */
+  deliver_ok(&s, code, value);
+  ends(&s, SELV_OK);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 2);
+}
+
+/* It comes between two ticks, and is not needed then. */
+static void begins_it_between_two_ticks(void) {
+  static const uint64_t plan[] = {SELV_FOREVER, SELV_FOREVER, SELV_GUEST_DONE};
+  starter s;
+  void *value = NULL;
+  int32_t code;
+  begin(&s, keeps, plan, "--+");
+  s.g.polls_anywhere = 1;
+  guest_begin(&s.g);
+  HOST_UNTIL(&s.h, s.asked == 1);
+  CHECK_OK(guest_post(&s.g));
+  code = s.fn(s.arg, &value);
+  deliver_ok(&s, code, value);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 0);
+  HOST_UNTIL(&s.h, s.asked == 2);
+  code = s.fn(s.arg, &value);
+  deliver_ok(&s, code, value);
+  ends(&s, SELV_OK);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 1);
+}
+
+/* It fails between two ticks: the next poll asks anew. */
+static void fails_between_two_ticks(void) {
+  starter s;
+  void *value = NULL;
+  int32_t code;
+  begin(&s, keeps, sleeps, "--+");
+  s.g.polls_anywhere = 1;
+  guest_begin(&s.g);
+  HOST_UNTIL(&s.h, s.asked == 1);
+  CHECK_OK(guest_post(&s.g));
+  deliver_failure(&s, SELV_E_CANCELLED);
+  HOST_UNTIL(&s.h, s.asked == 2);
+  code = s.fn(s.arg, &value);
+  deliver_ok(&s, code, value);
+  ends(&s, SELV_OK);
+}
+
 static void sits_on_it_while_the_guest_is_interrupted(void) { sits_on_it(SELV_OK); }
 static void sits_on_it_while_the_guest_is_stopped(void) { sits_on_it(SELV_E_CANCELLED); }
 static void sits_on_it_while_the_guest_is_abandoned(void) { sits_on_it(SELV_E_CLOSED); }
 
 int main(void) {
   CHECK_RUN(refuses_after_it_has_run);
+  CHECK_RUN(refuses_while_it_runs);
+  CHECK_RUN(refuses_after_an_interrupt);
   CHECK_RUN(says_that_it_has_run);
   CHECK_RUN(runs_and_says_that_it_failed);
   CHECK_RUN(delivers_nothing);
@@ -201,6 +311,9 @@ int main(void) {
   CHECK_RUN(delivers_too_early);
   CHECK_RUN(the_last_one_again);
   CHECK_RUN(when_all_is_over);
+  CHECK_RUN(begins_it_after_an_interrupt);
+  CHECK_RUN(begins_it_between_two_ticks);
+  CHECK_RUN(fails_between_two_ticks);
   CHECK_RUN(sits_on_it_while_the_guest_is_interrupted);
   CHECK_RUN(sits_on_it_while_the_guest_is_stopped);
   CHECK_RUN(sits_on_it_while_the_guest_is_abandoned);

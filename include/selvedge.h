@@ -1,17 +1,17 @@
 /*
  * Selvedge, for a process that holds several language runtimes: one thread cache, with hooks that each runtime registers to run
- * on every worker's start and exit; and tasks, with locks and other primitives that tasks of any runtime share, and that break
- * instead of hanging.
+ * on every worker's start and exit; tasks, with locks and other primitives that tasks of any runtime share, and that break
+ * instead of hanging; and host loops, the way into the event loops of the host, with guests: event loops that live inside another.
  *
  * Conventions
  * - A function that can fail returns a selv_status: SELV_OK (0); a positive number, which is success with news (SELV_PENDING,
  *   SELV_OWNER_DIED); or a negative number, an error. Where there can be news, test for < 0. selv_last_error(buf, len) tells what
  *   was wrong. Results go to the trailing out pointers, which are zeroed on failure. Beside what its "Returns" lists, any may
- *   return SELV_E_PANIC. Statuses that no function here returns belong to the presets and to parts of the library yet to come.
+ *   return SELV_E_PANIC. Statuses that no function here returns belong to the presets.
  * - Times are nanoseconds: SELV_FOREVER waits for ever, 0 does not wait. In an option struct 0 means the default.
  * - Strings are UTF-8 and NUL-terminated, and are copied.
  * - An option struct begins with its size: start from its SELV_*_INIT. Older and newer structs are understood.
- * - Handles that are shared (cache, hook, job) are given back with the _release of their type. Locks and the other primitives have
+ * - Handles that are shared (cache, hook, job, host loop, guest) are given back with the _release of their type. Locks and the other primitives have
  *   one handle each, which ends with their _free; that refuses with SELV_E_BUSY while they are in use. Both by any thread. That a
  *   handle has been given back, or is of another type, is not noticed.
  * - Callbacks must not throw or longjmp.
@@ -781,9 +781,9 @@ typedef struct selv_task_report {
 typedef uint64_t selv_op;
 
 /**
- * Has the host call `selv_host_loop_drain` soon, on the loop's thread: posts to its event loop, writes to a pipe, sets a flag. Called on any
- * thread, also one that is ending, with no lock of the library held, and not by two threads for one wake. It must return, must not
- * wait for the loop's thread, and must not drain or close the loop itself.
+ * Has the host call `selv_host_loop_drain` soon, on the loop's thread: posts to its event loop, writes to a pipe, sets a flag. Called
+ * on any thread, the loop's own and one that is ending included, with no lock of the library held. Two calls can overlap, when one is
+ * still on its way back. It must return, must not wait for the loop's thread, and must call no function of this loop.
  */
 typedef void (*selv_wake_fn)(void *wake_arg);
 
@@ -813,7 +813,8 @@ typedef struct selv_host_loop_options {
    */
   void *wake_arg;
   /**
-   * Called with `wake_arg` once, when the loop has been closed and `wake` neither runs nor will. NULL: nothing is.
+   * Called with `wake_arg` once, by the close, when `wake` neither runs nor will. Not called if `selv_host_loop_new` fails, nor in a
+   * fork child. NULL: nothing is.
    */
   selv_free_fn wake_arg_free;
 } selv_host_loop_options;
@@ -874,10 +875,12 @@ typedef struct selv_host_loop_stats {
 } selv_host_loop_stats;
 
 /**
- * Starts a thread for one poll of a guest: has `fn(arg, &value)` and then `deliver(arg, &outcome)` called, once each, on a thread that may block,
- * and returns SELV_OK; or returns an error, and the run ends with that. It has the meaning of `selv_start_thread_soon`, and may
- * wrap it: register the thread somewhere first, start one of its own, count. If `fn` cannot be run after all, `deliver` gets
- * an outcome whose status says why, and the run ends with that. Called on the host's thread. `name` is valid during the call.
+ * Starts a thread for one poll of a guest: has `fn(arg, &value)` and then `deliver(arg, &outcome)` called, once each, on a thread that
+ * may block, and returns SELV_OK; or returns an error, and the run ends with that. It has the meaning of `selv_start_thread_soon`, and
+ * may wrap it: register the thread somewhere first, start one of its own, count. If `fn` cannot be run after all, `deliver` gets an
+ * outcome whose status says why, and the run ends with that. The outcome of one that ran is SELV_OK, what `fn` returned, and NULL.
+ * `fn` blocks, so it is not for the host's thread. Calls that come late, or twice, or after a refusal, do nothing. After an interrupt,
+ * `fn` may do nothing, or be kept for the next poll. Called on the host's thread. `name` is valid during the call.
  */
 typedef selv_status (*selv_start_soon_fn)(void *start_arg,
                                           selv_job_fn fn,
@@ -886,12 +889,14 @@ typedef selv_status (*selv_start_soon_fn)(void *start_arg,
                                           const char *name);
 
 /**
- * A guest, and where it is to live. Start from SELV_GUEST_OPTIONS_INIT. `prepare`, `process`, `discard` and `done` are called on the host loop's
- * thread, by its drains; all of them must return. A negative status of one ends the run, and `done` is told it.
+ * A guest, and where it is to live. Start from SELV_GUEST_OPTIONS_INIT. `prepare`, `process`, `discard` and `done` are called on the
+ * host loop's thread, by its drains, and all of them must return. But for `interrupt`, no function is called while another one runs,
+ * so they need no lock between them. A negative status of one ends the run, and `done` is told it.
  *
- * One tick is: `process`, if there was a poll; `prepare`; `poll` with timeout 0. If that brought events, or `prepare` said 0, or an interrupt came, the next tick is
- * queued. Else a thread is asked for and calls `poll` with the time that `prepare` gave; when that returns, the next tick is queued. So there is never a
- * poll beside another or beside a `process`, and no thread while there is work. (The order is that of the guest mode of Trio.)
+ * One tick is: `process`, if there was a poll; `prepare`; `poll` with timeout 0. If that brought events, or `prepare` said 0, or an
+ * interrupt came, the next tick is queued. Else a thread is asked for and calls `poll` with the time that `prepare` gave; when that
+ * returns, the next tick is queued. So there is never a poll beside another or beside a `process`, and no thread while there is work.
+ * (The order is that of the guest mode of Trio.)
  */
 typedef struct selv_guest_options {
   /**
@@ -907,7 +912,8 @@ typedef struct selv_guest_options {
    */
   struct selv_host_loop *host;
   /**
-   * Whose workers poll, with the hooks of that cache, if `start_soon` is NULL. NULL: the default cache.
+   * Whose workers poll, with the hooks of that cache, if `start_soon` is NULL. The guest has a reference of its own until `done` has
+   * returned. NULL: the default cache.
    */
   struct selv_cache *cache;
   /**
@@ -923,18 +929,18 @@ typedef struct selv_guest_options {
    */
   void *guest;
   /**
-   * Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0: again at once; SELV_FOREVER: there is none;
-   * SELV_GUEST_DONE. Required.
+   * Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0: again at once; SELV_FOREVER:
+   * there is none; SELV_GUEST_DONE. Required.
    */
   selv_status (*prepare)(void *guest, uint64_t *out_ns);
   /**
-   * Waits for events, up to `timeout_ns` nanoseconds; may store them in `*out_events` (NULL before: there are none). With timeout 0 on the host's thread,
-   * else on another. Required.
+   * Waits for events, up to `timeout_ns` nanoseconds; may store them in `*out_events` (NULL before: there are none). With timeout 0
+   * on the host's thread, else on another; the time counts from this call. With an error, `discard` gets what it stored. Required.
    */
   selv_status (*poll)(void *guest, uint64_t timeout_ns, void **out_events);
   /**
-   * Takes what a poll brought; NULL if the time passed, or it was interrupted. Not called after a `poll` with timeout 0 that a longer one follows.
-   * Required.
+   * Takes what a poll brought; NULL if the time passed, if it was interrupted, maybe by an interrupt that was meant for the poll
+   * before it, or if `prepare` said 0. Not called after a `poll` with timeout 0 that a longer one follows. Required.
    */
   selv_status (*process)(void *guest, void *events);
   /**
@@ -942,13 +948,15 @@ typedef struct selv_guest_options {
    */
   void (*discard)(void *guest, void *events);
   /**
-   * Makes a `poll` that runs on another thread, or is about to begin there, return early. Called on any thread; must not block, nor drain the host loop. Required.
+   * Makes a `poll` that runs on another thread, or is about to begin there, return early. Called on any thread, maybe by several at
+   * once, never when `done` has begun; must not block, nor drain the host loop. Required.
    */
   void (*interrupt)(void *guest);
   /**
-   * The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`), SELV_E_CLOSED
-   * (`selv_guest_abandon`), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon` delivered without running), or the error of a callback or of
-   * `start_soon`; `selv_last_error` tells which. It may close the host loop and start another guest. Required.
+   * The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`),
+   * SELV_E_CLOSED (`selv_guest_abandon`), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon` delivered without
+   * running), or the error of a callback or of `start_soon`; `selv_last_error` tells which. It may close the host loop and start
+   * another guest. Required.
    */
   void (*done)(void *guest, selv_status why);
   /**
@@ -1070,12 +1078,13 @@ typedef struct selv_completed {
 } selv_completed;
 
 /**
- * Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit),
- * with no lock of the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them
- * completes is called when it has returned. Where no such call can run it, a worker of the default cache does: on a thread that is
- * just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once; if no thread can
- * be started, this one does after all. It may call any function, and free the object that it waited for; while it blocks, the
- * callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
+ * Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit), or, if
+ * the completion has a loop, in a drain of that, with no lock of the library held, after the callbacks of what ended before; callbacks
+ * never nest on a thread: what one of them completes is called when it has returned. Where no such call can run it, a worker of the
+ * default cache does: on a thread that is just ending, and, without a loop, for `selv_channel_recv_async` and `selv_condition_wait_async`
+ * when they are satisfied at once; if no thread can be started, this one does after all. It may call any function, and free the object
+ * that it waited for; while it blocks, the callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must
+ * return.
  */
 typedef void (*selv_complete_fn)(void *arg, const struct selv_completed *c);
 
@@ -1093,8 +1102,9 @@ typedef struct selv_completion {
   void *arg;
   /**
    * Where: `fn` is called by a drain of this host loop, in the order of its queue, as if by `selv_host_loop_call_soon`. If the loop has
-   * been closed by then, `fn` is told SELV_E_CLOSED on the completing (or closing) thread, and what was granted has gone to the
-   * next: it can only clean up. The loop is not kept open. NULL: on the completing thread.
+   * been closed by then, `fn` is told SELV_E_CLOSED on the completing (or closing) thread, and what was granted has gone to the next
+   * (what was sent or received by a channel before may stay so): it can only clean up. The loop is not kept open. NULL: on the
+   * completing thread.
    */
   struct selv_host_loop *loop;
 } selv_completion;
@@ -1605,8 +1615,9 @@ selv_status selv_cache_trim(struct selv_cache *c,
                             uint32_t keep_idle);
 
 /**
- * Shuts a cache down: new jobs are refused with SELV_E_CLOSED, accepted ones finish and are delivered, every worker exits its hooks
- * and ends, and is joined. It may be called again, and then goes on waiting. It frees nothing: release the handle after it.
+ * Shuts a cache down: new jobs are refused with SELV_E_CLOSED, accepted ones finish and are delivered (or queued on their host loop, whose
+ * drain is not waited for), every worker exits its hooks and ends, and is joined. It may be called again, and then goes on waiting. It
+ * frees nothing: release the handle after it.
  *
  * `flags`: 0, or SELV_SHUTDOWN_CANCEL_QUEUED. `out_remaining` (may be NULL) gets how many threads are left: 0 on success.
  *
@@ -1718,7 +1729,7 @@ selv_status selv_cache_run(struct selv_cache *c,
  * `out` (may be NULL) gets the outcome, zeroed when the call itself fails. If its status is an error, `selv_last_error` tells why.
  *
  * Returns SELV_OK (whatever the outcome is); SELV_E_NULL; SELV_E_TIMEDOUT (0 looks without waiting); SELV_E_DEADLOCK (inside the
- * job's own `fn` or `deliver`); SELV_E_FORKED (a job of the parent process).
+ * job's own `fn` or `deliver`; or, unless 0 was given, on the thread of the host loop that is to deliver it); SELV_E_FORKED (a job of the parent process).
  *
  * Threads: any. Blocks: up to `timeout_ns` nanoseconds, or SELV_FOREVER. Reentrancy: from any callback, but not where blocking is
  * forbidden. Fork: in a child, a job of the parent is SELV_E_FORKED. NULL: `j` must not be NULL.
@@ -1728,12 +1739,13 @@ selv_status selv_job_wait(struct selv_job *j,
                           struct selv_outcome *out);
 
 /**
- * Cancels a job that no worker has begun: it is delivered with SELV_E_CANCELLED, on this thread, inside this call; `fn` never runs.
+ * Cancels a job that no worker has begun: it is delivered with SELV_E_CANCELLED, on this thread, inside this call, or, if it has a loop,
+ * queued there; `fn` never runs.
  *
  * Returns SELV_OK; SELV_E_NULL; SELV_E_TOO_LATE (it has begun, or has ended, or was cancelled before; nothing changes);
  * SELV_E_FORKED (a job of the parent process).
  *
- * Threads: any. Blocks: as long as `deliver` does. Reentrancy: from any callback. Fork: in a child, a job of the parent is
+ * Threads: any. Blocks: as long as a `deliver` that runs here. Reentrancy: from any callback. Fork: in a child, a job of the parent is
  * SELV_E_FORKED. NULL: `j` must not be NULL.
  */
 selv_status selv_job_cancel(struct selv_job *j);
@@ -1978,9 +1990,9 @@ selv_status selv_task_enter(selv_task t,
                             selv_task *out_previous);
 
 /**
- * Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back
- * first: if another task holds the lock, the callback comes when that lets go, on that thread; until then a second cancel is
- * SELV_E_TOO_LATE, and an abandon leaves the lock to the next.
+ * Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread, or in a drain of its loop. A condition's
+ * waiter has its lock back first: if another task holds the lock, the callback comes when that lets go, on that thread; until then a
+ * second cancel is SELV_E_TOO_LATE, and an abandon leaves the lock to the next.
  *
  * Returns SELV_OK; SELV_E_TOO_LATE (it has been granted, or has ended otherwise: its callback has been or is being called);
  * SELV_E_INVAL (never an operation).
@@ -1992,7 +2004,7 @@ selv_status selv_op_cancel(selv_op op);
 
 /**
  * Ends an operation without its callback: when this returns SELV_OK, the callback will never be called, and what was granted meanwhile has
- * gone to the next in line.
+ * gone to the next in line. That is so until the callback begins, also while it waits in the queue of its loop.
  *
  * Returns SELV_OK; SELV_E_TOO_LATE (its callback has begun, or it was ended before); SELV_E_INVAL (never an operation).
  *
@@ -2002,8 +2014,8 @@ selv_status selv_op_abandon(selv_op op);
 
 /**
  * Makes a queue into an event loop of the host's, whose thread is the calling one until `selv_host_loop_bind` says otherwise. The host
- * runs what is queued with `selv_host_loop_drain`, on that thread, each time it has been told that something is: by `opts->wake`, or, if
- * that is NULL, by `selv_host_loop_fd`.
+ * runs what is queued with `selv_host_loop_drain`, on that thread, each time it has been told that something is: by `opts->wake`, or,
+ * if that is NULL, by `selv_host_loop_fd`.
  *
  * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `wake_arg_free` without `wake`, `struct_size`, a name that is not UTF-8);
  * SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_NOMEM (no file descriptor is left).
@@ -2022,17 +2034,18 @@ selv_status selv_host_loop_new(const struct selv_host_loop_options *opts,
 struct selv_host_loop *selv_host_loop_retain(struct selv_host_loop *l);
 
 /**
- * Gives a reference back. With the last one gone a loop that is open is closed, as by `selv_host_loop_close`, but on the calling thread,
- * whichever that is. A living guest has a reference of its own.
+ * Gives a reference back. With the last one gone a loop that is open is closed, as by `selv_host_loop_close`, but on the calling
+ * thread, whichever that is. A living guest has a reference of its own.
  *
- * Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: works. NULL:
- * does nothing.
+ * Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: in a child
+ * it gives memory and descriptor back, and nothing is dropped or called. NULL: does nothing.
  */
 void selv_host_loop_release(struct selv_host_loop *l);
 
 /**
- * A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets it: the host
- * only polls it, level-triggered or not, and neither reads nor closes it. It lives as long as the loop. -1: the loop has a `wake`.
+ * A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets
+ * it: the host only polls it, level-triggered or not, and neither reads nor closes it. It stays open until the last handle is
+ * released; after a close it is not readable. -1, which is no error: the loop has a `wake`.
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: in a child it must not be polled. NULL: gives -1.
  */
@@ -2040,28 +2053,29 @@ int selv_host_loop_fd(const struct selv_host_loop *l);
 
 /**
  * Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
- * thread, or whose thread has ended.
+ * thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one.
  *
- * Returns SELV_OK; SELV_E_BUSY (a drain runs on another thread); SELV_E_REENTRANT (inside a drain of this loop); SELV_E_CLOSED;
- * SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
+ * Returns SELV_OK; SELV_E_BUSY (a drain runs on another, living thread); SELV_E_REENTRANT (inside a drain of this loop);
+ * SELV_E_CLOSED; SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
  *
- * Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop runs.
- * Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+ * Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop
+ * runs. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
  */
 selv_status selv_host_loop_bind(struct selv_host_loop *l);
 
 /**
- * Has the loop run `fn(arg)`, on its own thread, in a drain to come; what is queued by one thread is run in that order. If the loop is
- * closed before, `drop(arg)` is called instead, on the closing thread. One of the two happens, exactly once.
+ * Has the loop run `fn(arg)`, on its own thread, in a drain to come, in the order in which calls were accepted; what was written
+ * before the call is seen by `fn`. If the loop is closed before, `drop(arg)` is called instead, on the closing thread. One of the two
+ * happens, exactly once.
  *
- * With SELV_CALL_IDEMPOTENT a call is not queued if one with the same `fn` and `arg` and this flag waits already: that one stands for both, and
- * `drop` of the second is not called. A call that has begun to run waits no more.
+ * With SELV_CALL_IDEMPOTENT a call is not queued if one with the same `fn` and `arg` and this flag waits already: that one, in its
+ * place, stands for both, and `drop` of the second is not called. A call that has begun to run waits no more.
  *
  * Returns SELV_OK; SELV_E_CLOSED (neither will be called); SELV_E_NULL; SELV_E_INVAL (unknown flags); SELV_E_FORKED (the loop belongs
  * to the parent process).
  *
- * Threads: any; not from a signal handler. Blocks: no; `wake` runs here. Reentrancy: from any callback but `wake`. Fork: SELV_E_FORKED in a child.
- * NULL: `l` and `fn` must not be NULL; `arg` and `drop` may be.
+ * Threads: any; not from a signal handler. Blocks: no; `wake` runs here. Reentrancy: from any callback but `wake`. Fork: SELV_E_FORKED
+ * in a child. NULL: `l` and `fn` must not be NULL; `arg` and `drop` may be.
  */
 selv_status selv_host_loop_call_soon(struct selv_host_loop *l,
                                      selv_call_fn fn,
@@ -2075,12 +2089,16 @@ selv_status selv_host_loop_call_soon(struct selv_host_loop *l,
  *
  * `out` gets what `fn` returned and stored; when the call fails, it is zeroed.
  *
- * Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began); SELV_E_DEADLOCK
- * (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
+ * Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began);
+ * SELV_E_DEADLOCK (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
  * SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
  *
- * Threads: any but the loop's own. Blocks: yes. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL;
- * `arg` and `out` may be.
+ * A loop whose thread has ended, or does not drain, begins nothing: the call then waits for its timeout, or for a thread that is bound
+ * to the loop.
+ *
+ * Threads: any but the loop's own. Blocks: up to `timeout_ns` until `fn` begins, then until it has ended; `selv_task_interrupt` does
+ * not end it. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL; `arg`
+ * and `out` may be.
  */
 selv_status selv_host_loop_call(struct selv_host_loop *l,
                                 selv_job_fn fn,
@@ -2089,34 +2107,36 @@ selv_status selv_host_loop_call(struct selv_host_loop *l,
                                 struct selv_outcome *out);
 
 /**
- * Runs what is queued now, in order: at most `max_calls` of it; 0 is no bound. What these calls queue is for a later drain, so a call that
- * queues itself again does not keep the host's loop from its other work. If something is left at the end, the host is told again, once.
+ * Runs what is queued now, in order: at most `max_calls` of it; 0 is no bound. What these calls queue is for a later drain, so a call
+ * that queues itself again does not keep the host's loop from its other work. If something is left at the end, the host is told again,
+ * once.
  *
- * It is never re-entered: called by something that it runs, for instance through a main loop nested there, it runs nothing. Meanwhile the host is not
- * told of anything, so such a nested loop is not kept busy, either.
+ * It is never re-entered: called by something that it runs, for instance through a main loop nested there, it runs nothing. Meanwhile
+ * the host is not told of anything, so such a nested loop is not kept busy, either.
  *
- * `out_ran` gets how many have run, also on an error.
+ * `out_ran` gets how many have run; 0 on an error. A loop that is closed by what it runs gives SELV_OK, with what has run until then.
  *
- * Returns SELV_OK, also if nothing waited; SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT; SELV_E_CLOSED; SELV_E_NULL;
- * SELV_E_FORKED (the loop belongs to the parent process).
+ * Returns SELV_OK, also if nothing waited; SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT (inside a drain of this
+ * loop, or its `wake`); SELV_E_CLOSED; SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
  *
- * Threads: the loop's own. Blocks: no, beyond what it runs. Reentrancy: from any callback; from what this very loop runs it is SELV_E_REENTRANT. Fork: SELV_E_FORKED
- * in a child. NULL: `l` must not be NULL; `out_ran` may be.
+ * Threads: the loop's own. Blocks: no, beyond what it runs. Reentrancy: from any callback; from what this very loop runs it is
+ * SELV_E_REENTRANT. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL; `out_ran` may be.
  */
 selv_status selv_host_loop_drain(struct selv_host_loop *l,
                                  uint32_t max_calls,
                                  uint32_t *out_ran);
 
 /**
- * Closes the loop: nothing is accepted any more. What waits is dropped, here, in order: `drop` of the calls; who waits in `selv_host_loop_call` gets
- * SELV_E_CLOSED; outcomes of jobs and completions of operations are told with SELV_E_CLOSED. When it returns, `wake` does not run and never
- * will. The handles stay valid until they are released.
+ * Closes the loop: nothing is accepted any more. What waits is dropped, here, in order: `drop` of the calls; who waits in
+ * `selv_host_loop_call` gets SELV_E_CLOSED; outcomes of jobs and completions of operations are told with SELV_E_CLOSED. What has begun
+ * ends as always. When it returns, `wake` does not run and never will. The handles stay valid until they are released.
  *
- * Returns SELV_OK, also if it was closed before; SELV_E_BUSY (a guest lives: see `selv_guest_stop`, `selv_guest_abandon`); SELV_E_WRONG_THREAD (see
- * `selv_host_loop_bind`); SELV_E_REENTRANT (inside `wake`); SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
+ * Returns SELV_OK, also if it was closed before; SELV_E_BUSY (a guest lives: see `selv_guest_stop`, `selv_guest_abandon`);
+ * SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT (inside `wake`); SELV_E_NULL; SELV_E_FORKED (the loop belongs to
+ * the parent process).
  *
- * Threads: the loop's own. Blocks: while another thread is inside `wake`. Reentrancy: from any callback but `wake`, also from what the loop runs or
- * drops. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+ * Threads: the loop's own. Blocks: while another thread is inside `wake`. Reentrancy: from any callback but `wake`, also from what the
+ * loop runs or drops. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
  */
 selv_status selv_host_loop_close(struct selv_host_loop *l);
 
@@ -2131,18 +2151,18 @@ selv_status selv_host_loop_get_stats(const struct selv_host_loop *l,
                                      struct selv_host_loop_stats *out);
 
 /**
- * Starts a guest: an event loop whose waiting is done on a worker thread, and all the rest on the thread of the host's own loop, between the
- * host's other work. The first tick comes with the next drain; nothing of the guest is called here.
+ * Starts a guest: an event loop whose waiting is done on a worker thread, and all the rest on the thread of the host's own loop,
+ * between the host's other work. The first tick comes with the next drain; nothing of the guest is called here.
  *
- * `out` gets a handle for `selv_guest_interrupt`, `_stop` and `_abandon`, to be freed with `selv_guest_release`, at any time: the run goes on.
- * It is written before a callback can run.
+ * `out` gets a handle for `selv_guest_interrupt`, `_stop` and `_abandon`, to be freed with `selv_guest_release`, at any time: the run
+ * goes on. It is written before a callback can run.
  *
- * Returns SELV_OK: `done` will be called exactly once. On any error it will not be: SELV_E_NULL (a required field); SELV_E_INVAL (unknown flags,
- * `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know);
- * SELV_E_WRONG_THREAD; SELV_E_CLOSED (the loop); SELV_E_FORKED (the loop belongs to the parent process).
+ * Returns SELV_OK: `done` will be called exactly once. On any error it will not be: SELV_E_NULL (a required field); SELV_E_INVAL
+ * (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not
+ * know); SELV_E_WRONG_THREAD; SELV_E_CLOSED (the loop); SELV_E_FORKED (the loop belongs to the parent process).
  *
- * Threads: the host loop's own. Blocks: no. Reentrancy: from any callback on that thread, also `done`. Fork: SELV_E_FORKED in a child. NULL: no argument may be NULL, nor
- * a field that is said to be required.
+ * Threads: the host loop's own. Blocks: no. Reentrancy: from any callback on that thread, also `done`. Fork: SELV_E_FORKED in a child.
+ * NULL: no argument may be NULL, nor a field that is said to be required.
  */
 selv_status selv_guest_start(const struct selv_guest_options *opts,
                              struct selv_guest **out);
@@ -2157,52 +2177,60 @@ struct selv_guest *selv_guest_retain(struct selv_guest *g);
 /**
  * Gives a reference back. The run goes on, if it is not over.
  *
- * Threads: any. Blocks: no. Reentrancy: from any callback, also `done`. Fork: works. NULL: does nothing.
+ * Threads: any. Blocks: no. Reentrancy: from any callback, also `done`. Fork: works; nothing of a guest is called in a child, not even
+ * `done`. NULL: does nothing.
  */
 void selv_guest_release(struct selv_guest *g);
 
 /**
- * Has `prepare` called again soon: something has come up that the guest's own poll does not see. If a poll sleeps, the guest's `interrupt` is
- * called, here; if one is about to begin, it does not. Work that was there before this call is seen by a `prepare` that begins after it.
+ * Has `prepare` called again soon: something has come up that the guest's own poll does not see. If a poll sleeps, the guest's
+ * `interrupt` is called, here; if one is about to begin, it does not. Work that was there before this call is seen by a `prepare` that
+ * begins after it.
  *
- * Returns SELV_OK; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL; SELV_E_FORKED (the guest belongs to the parent process).
+ * Returns SELV_OK; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL; SELV_E_FORKED (the guest belongs to the
+ * parent process).
  *
- * Threads: any; not from a signal handler. Blocks: no; `interrupt` runs here. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: `g` must not be NULL.
+ * Threads: any; not from a signal handler. Blocks: no; `interrupt` runs here. Reentrancy: from any callback. Fork: SELV_E_FORKED in a
+ * child. NULL: `g` must not be NULL.
  */
 selv_status selv_guest_interrupt(struct selv_guest *g);
 
 /**
- * Ends the run: a poll is interrupted, and the next drain of the host loop discards what was polled and calls `done` with SELV_E_CANCELLED. From
- * inside a callback of the guest, that is the last one before these.
+ * Ends the run: a poll is interrupted, and the next drain of the host loop discards what was polled and calls `done` with
+ * SELV_E_CANCELLED. From inside a callback of the guest, that is the last one before these. A poll that does not heed `interrupt`
+ * holds the end up.
  *
- * Returns SELV_OK, also if the end was on its way; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL; SELV_E_FORKED (the
- * guest belongs to the parent process).
+ * Returns SELV_OK, also if the end was on its way; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL;
+ * SELV_E_FORKED (the guest belongs to the parent process).
  *
- * Threads: any; not from a signal handler. Blocks: no; `interrupt` runs here. Reentrancy: from any callback. Fork: SELV_E_FORKED in a child. NULL: `g` must not be NULL.
+ * Threads: any; not from a signal handler. Blocks: no; `interrupt` runs here. Reentrancy: from any callback. Fork: SELV_E_FORKED in a
+ * child. NULL: `g` must not be NULL.
  */
 selv_status selv_guest_stop(struct selv_guest *g);
 
 /**
- * Ends the run without the host loop, which nobody drains any more: interrupts the poll, waits for up to `timeout_ns` nanoseconds until it has returned, discards what
- * was polled, and calls `done` with SELV_E_CLOSED, on this thread, before it returns SELV_OK. No poll is running then.
+ * Ends the run without the host loop, which nobody drains any more: interrupts the poll, waits for up to `timeout_ns` nanoseconds
+ * until it has returned, discards what was polled, and calls `done` with SELV_E_CLOSED, on this thread, before it returns SELV_OK. No
+ * poll is running then. After SELV_E_TOO_LATE `done` may still be running on the host's thread.
  *
- * Returns SELV_OK; SELV_E_TIMEDOUT (the poll, or a callback on the host's thread, has not returned; nothing more is called until a later
- * call of this function ends the run); SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_REENTRANT (inside a callback of this guest);
- * SELV_E_NULL; SELV_E_FORKED (the guest belongs to the parent process).
+ * Returns SELV_OK; SELV_E_TIMEDOUT (the poll, or a callback on the host's thread, has not returned; nothing more is called until a
+ * later call of this function ends the run); SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_REENTRANT (inside a
+ * callback of this guest); SELV_E_NULL; SELV_E_FORKED (the guest belongs to the parent process).
  *
- * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block and is none of this guest's. Fork:
- * SELV_E_FORKED in a child. NULL: `g` must not be NULL.
+ * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block and is
+ * none of this guest's. Fork: SELV_E_FORKED in a child. NULL: `g` must not be NULL.
  */
 selv_status selv_guest_abandon(struct selv_guest *g,
                                uint64_t timeout_ns);
 
 /**
- * What starts a guest's threads if it has no `start_soon`: `selv_start_thread_soon` in the form of a selv_start_soon_fn, for a host's own one to end
- * in. `cache` is a selv_cache; NULL: the default cache.
+ * What starts a guest's threads if it has no `start_soon`: `selv_start_thread_soon` in the form of a selv_start_soon_fn, for a host's
+ * own one to end in. `cache` is a selv_cache; NULL: the default cache.
  *
  * Returns what `selv_start_thread_soon` returns.
  *
- * Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `fn` must not be NULL; everything else may be.
+ * Threads: any. Blocks: no, beyond starting a thread. Reentrancy: from any callback. Fork: works in a child. NULL: `fn` must not be
+ * NULL; everything else may be.
  */
 selv_status selv_start_soon_on_cache(void *cache,
                                      selv_job_fn fn,

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         trial("main_job_with_mono", || main_job("python,jvm,mono")),
         trial("main_job_bad_option", main_job_bad_option),
         trial("deadlock_demo", deadlock_demo),
+        Trial::ignorable_test("guest_demo", guest_demo),
     ])
 }
 
@@ -371,4 +372,46 @@ fn deadlock_demo() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Trio in a GLib main loop: its customers are served, and each worker was attached to the JVM once.
+fn guest_demo() -> Result<Completion, Failed> {
+    support::require_library()?;
+    let found = runtimes::found()?;
+    if let Some(missing) = ["python", "jvm", "glib"]
+        .into_iter()
+        .find(|kind| !found.iter().any(|r| r.kind == *kind))
+    {
+        return summary::skip("guest_demo", &format!("no {missing} found"));
+    }
+    let python = found
+        .iter()
+        .filter(|r| r.kind == "python")
+        .max_by_key(|r| r.version_key())
+        .ok_or("no python found")?;
+    let packages = root()
+        .join("target/runtimes/python-packages")
+        .join(&python.version);
+    if !packages.join("trio").exists() {
+        return summary::skip("guest_demo", &format!("no Trio in {}", packages.display()));
+    }
+    let ended = make(&["-C", "examples-c/trio_guest", "run", "PREFIX="])?;
+    let told = ended.output.clone();
+    ended.into_result()?;
+    let served = told.matches(" has all quotes").count();
+    let counts: Vec<u32> = told
+        .lines()
+        .find(|line| line.contains(" workers: attached to the JVM "))
+        .ok_or_else(|| format!("no line tells of the workers:\n{told}"))?
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect();
+    match counts[..] {
+        [workers, attached, detached, _]
+            if workers >= 2 && attached == workers && detached == workers && served == 6 =>
+        {
+            Ok(Completion::Completed)
+        }
+        _ => Err(format!("{counts:?}, and {served} customers served:\n{told}").into()),
+    }
 }

@@ -45,7 +45,7 @@ static inline void glib_host_start(void) {
   g_log_set_always_fatal((GLogLevelFlags)(G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_WARNING));
   glib_loop = g_main_loop_new(NULL, FALSE);
   CHECK_OK(selv_glib_loop_new(NULL, NULL, &loop, &glib_source));
-  trio_loop = selv_host_loop_retain(loop);
+  trio_loop_is(loop);
   glib_ticker = g_timeout_add(1, glib_tick, NULL);
   trio.run = glib_run;
   trio.quit = glib_quit;

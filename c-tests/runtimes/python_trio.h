@@ -16,7 +16,7 @@ typedef struct trio_host {
 } trio_host;
 
 static trio_host trio;
-static selv_host_loop *trio_loop; /* a handle of its own, so that it can be looked at after its end */
+static selv_host_loop *trio_loop; /* also when it has been closed: somebody may still want to queue */
 static selv_host_loop *trio_spare; /* takes what a closed loop drops and refuses; NULL: nobody does */
 static selv_cache *trio_cache;
 static selv_hook *trio_python;
@@ -277,6 +277,12 @@ static inline void trio_run_at(const char *file, int line, const char *scenario)
 }
 #define TRIO_RUN(scenario) trio_run_at(__FILE__, __LINE__, (scenario))
 
+/* Before any of Trio's threads may queue: what is there is the last loop, which has ended. */
+static inline void trio_loop_is(selv_host_loop *loop) {
+  selv_host_loop_release(trio_loop);
+  trio_loop = selv_host_loop_retain(loop);
+}
+
 /* A run whose main function raises: that is the outcome, and the loop goes on. */
 static inline void trio_run_failing(void) {
   PY_DO("begin(run_that_fails)");
@@ -297,7 +303,6 @@ static inline uint64_t trio_loop_ended(void) {
   CHECK_EQ_U64(stats.waiting, 0);
   CHECK_EQ_U64(stats.guests, 0);
   CHECK_EQ_U64(stats.accepted, stats.ran + stats.dropped);
-  selv_host_loop_release(trio_loop);
   return stats.dropped;
 }
 
@@ -317,6 +322,7 @@ static inline void trio_end_python(void) {
   Py_DECREF(trio_capture);
   Py_DECREF(trio_error_of);
   CHECK_OK(selv_python_unregister(trio_python, SELV_FOREVER, &attached));
+  trio_loop_is(NULL);
   CHECK_EQ_U64(attached, 0);
   trio_one_on_each_worker(trio_python);
   PY_FINALIZE();

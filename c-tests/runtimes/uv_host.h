@@ -45,7 +45,7 @@ static void uv_host_after(unsigned ms, selv_call_fn fn, void *arg) {
 static inline void uv_host_start(void) {
   uv_open(&uv_main);
   uv_queue_open(&uv_main_queue, &uv_main, 0, 0);
-  trio_loop = selv_host_loop_retain(uv_main_queue.loop);
+  trio_loop_is(uv_main_queue.loop);
   CHECK_UV(uv_timer_init(&uv_main, &uv_ticker));
   CHECK_UV(uv_timer_start(&uv_ticker, uv_tick, 1, 1));
   trio.run = uv_host_run;

@@ -17,9 +17,9 @@ use std::sync::Arc;
 #[allow(non_camel_case_types)]
 pub type selv_call_fn = Option<unsafe extern "C-unwind" fn(arg: *mut c_void)>;
 
-/// Has the host call `selv_host_loop_drain` soon, on the loop's thread: posts to its event loop, writes to a pipe, sets a flag. Called on any
-/// thread, also one that is ending, with no lock of the library held, and not by two threads for one wake. It must return, must not
-/// wait for the loop's thread, and must not drain or close the loop itself.
+/// Has the host call `selv_host_loop_drain` soon, on the loop's thread: posts to its event loop, writes to a pipe, sets a flag. Called
+/// on any thread, the loop's own and one that is ending included, with no lock of the library held. Two calls can overlap, when one is
+/// still on its way back. It must return, must not wait for the loop's thread, and must call no function of this loop.
 #[allow(non_camel_case_types)]
 pub type selv_wake_fn = Option<unsafe extern "C-unwind" fn(wake_arg: *mut c_void)>;
 
@@ -42,7 +42,8 @@ pub struct selv_host_loop_options {
     pub wake: selv_wake_fn,
     /// Given to `wake`.
     pub wake_arg: *mut c_void,
-    /// Called with `wake_arg` once, when the loop has been closed and `wake` neither runs nor will. NULL: nothing is.
+    /// Called with `wake_arg` once, by the close, when `wake` neither runs nor will. Not called if `selv_host_loop_new` fails, nor in a
+    /// fork child. NULL: nothing is.
     pub wake_arg_free: selv_free_fn,
 }
 
@@ -86,8 +87,8 @@ unsafe impl Sized32 for selv_host_loop_stats {
 }
 
 /// Makes a queue into an event loop of the host's, whose thread is the calling one until `selv_host_loop_bind` says otherwise. The host
-/// runs what is queued with `selv_host_loop_drain`, on that thread, each time it has been told that something is: by `opts->wake`, or, if
-/// that is NULL, by `selv_host_loop_fd`.
+/// runs what is queued with `selv_host_loop_drain`, on that thread, each time it has been told that something is: by `opts->wake`, or,
+/// if that is NULL, by `selv_host_loop_fd`.
 ///
 /// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL (unknown flags, `wake_arg_free` without `wake`, `struct_size`, a name that is not UTF-8);
 /// SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know); SELV_E_NOMEM (no file descriptor is left).
@@ -146,11 +147,11 @@ pub unsafe extern "C" fn selv_host_loop_retain(l: *mut HostLoop) -> *mut HostLoo
     l
 }
 
-/// Gives a reference back. With the last one gone a loop that is open is closed, as by `selv_host_loop_close`, but on the calling thread,
-/// whichever that is. A living guest has a reference of its own.
+/// Gives a reference back. With the last one gone a loop that is open is closed, as by `selv_host_loop_close`, but on the calling
+/// thread, whichever that is. A living guest has a reference of its own.
 ///
-/// Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: works. NULL:
-/// does nothing.
+/// Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: in a child
+/// it gives memory and descriptor back, and nothing is dropped or called. NULL: does nothing.
 ///
 /// # Safety
 /// `l` is NULL or a reference that has not been released.
@@ -162,8 +163,9 @@ pub unsafe extern "C-unwind" fn selv_host_loop_release(l: *mut HostLoop) {
     }
 }
 
-/// A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets it: the host
-/// only polls it, level-triggered or not, and neither reads nor closes it. It lives as long as the loop. -1: the loop has a `wake`.
+/// A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets
+/// it: the host only polls it, level-triggered or not, and neither reads nor closes it. It stays open until the last handle is
+/// released; after a close it is not readable. -1, which is no error: the loop has a `wake`.
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: in a child it must not be polled. NULL: gives -1.
 ///
@@ -176,13 +178,13 @@ pub unsafe extern "C" fn selv_host_loop_fd(l: *const HostLoop) -> c_int {
 }
 
 /// Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
-/// thread, or whose thread has ended.
+/// thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one.
 ///
-/// Returns SELV_OK; SELV_E_BUSY (a drain runs on another thread); SELV_E_REENTRANT (inside a drain of this loop); SELV_E_CLOSED;
-/// SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
+/// Returns SELV_OK; SELV_E_BUSY (a drain runs on another, living thread); SELV_E_REENTRANT (inside a drain of this loop);
+/// SELV_E_CLOSED; SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
 ///
-/// Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop runs.
-/// Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+/// Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop
+/// runs. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
 ///
 /// # Safety
 /// `l` is NULL or a host loop.
@@ -192,17 +194,18 @@ pub unsafe extern "C" fn selv_host_loop_bind(l: *mut HostLoop) -> selv_status {
     guard(|| unsafe { borrow(l, "loop") }?.bind())
 }
 
-/// Has the loop run `fn(arg)`, on its own thread, in a drain to come; what is queued by one thread is run in that order. If the loop is
-/// closed before, `drop(arg)` is called instead, on the closing thread. One of the two happens, exactly once.
+/// Has the loop run `fn(arg)`, on its own thread, in a drain to come, in the order in which calls were accepted; what was written
+/// before the call is seen by `fn`. If the loop is closed before, `drop(arg)` is called instead, on the closing thread. One of the two
+/// happens, exactly once.
 ///
-/// With SELV_CALL_IDEMPOTENT a call is not queued if one with the same `fn` and `arg` and this flag waits already: that one stands for both, and
-/// `drop` of the second is not called. A call that has begun to run waits no more.
+/// With SELV_CALL_IDEMPOTENT a call is not queued if one with the same `fn` and `arg` and this flag waits already: that one, in its
+/// place, stands for both, and `drop` of the second is not called. A call that has begun to run waits no more.
 ///
 /// Returns SELV_OK; SELV_E_CLOSED (neither will be called); SELV_E_NULL; SELV_E_INVAL (unknown flags); SELV_E_FORKED (the loop belongs
 /// to the parent process).
 ///
-/// Threads: any; not from a signal handler. Blocks: no; `wake` runs here. Reentrancy: from any callback but `wake`. Fork: SELV_E_FORKED in a child.
-/// NULL: `l` and `fn` must not be NULL; `arg` and `drop` may be.
+/// Threads: any; not from a signal handler. Blocks: no; `wake` runs here. Reentrancy: from any callback but `wake`. Fork: SELV_E_FORKED
+/// in a child. NULL: `l` and `fn` must not be NULL; `arg` and `drop` may be.
 ///
 /// # Safety
 /// `l` is NULL or a host loop; `fn` may run on the loop's thread, `drop` on whichever closes it.
@@ -236,12 +239,16 @@ pub unsafe extern "C-unwind" fn selv_host_loop_call_soon(
 ///
 /// `out` gets what `fn` returned and stored; when the call fails, it is zeroed.
 ///
-/// Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began); SELV_E_DEADLOCK
-/// (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
+/// Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began);
+/// SELV_E_DEADLOCK (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
 /// SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
 ///
-/// Threads: any but the loop's own. Blocks: yes. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL;
-/// `arg` and `out` may be.
+/// A loop whose thread has ended, or does not drain, begins nothing: the call then waits for its timeout, or for a thread that is bound
+/// to the loop.
+///
+/// Threads: any but the loop's own. Blocks: up to `timeout_ns` until `fn` begins, then until it has ended; `selv_task_interrupt` does
+/// not end it. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL; `arg`
+/// and `out` may be.
 ///
 /// # Safety
 /// `l` is NULL or a host loop; `fn` may run on its thread; `out` is NULL or writable.
@@ -270,19 +277,20 @@ pub unsafe extern "C-unwind" fn selv_host_loop_call(
     }))
 }
 
-/// Runs what is queued now, in order: at most `max_calls` of it; 0 is no bound. What these calls queue is for a later drain, so a call that
-/// queues itself again does not keep the host's loop from its other work. If something is left at the end, the host is told again, once.
+/// Runs what is queued now, in order: at most `max_calls` of it; 0 is no bound. What these calls queue is for a later drain, so a call
+/// that queues itself again does not keep the host's loop from its other work. If something is left at the end, the host is told again,
+/// once.
 ///
-/// It is never re-entered: called by something that it runs, for instance through a main loop nested there, it runs nothing. Meanwhile the host is not
-/// told of anything, so such a nested loop is not kept busy, either.
+/// It is never re-entered: called by something that it runs, for instance through a main loop nested there, it runs nothing. Meanwhile
+/// the host is not told of anything, so such a nested loop is not kept busy, either.
 ///
-/// `out_ran` gets how many have run, also on an error.
+/// `out_ran` gets how many have run; 0 on an error. A loop that is closed by what it runs gives SELV_OK, with what has run until then.
 ///
-/// Returns SELV_OK, also if nothing waited; SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT; SELV_E_CLOSED; SELV_E_NULL;
-/// SELV_E_FORKED (the loop belongs to the parent process).
+/// Returns SELV_OK, also if nothing waited; SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT (inside a drain of this
+/// loop, or its `wake`); SELV_E_CLOSED; SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
 ///
-/// Threads: the loop's own. Blocks: no, beyond what it runs. Reentrancy: from any callback; from what this very loop runs it is SELV_E_REENTRANT. Fork: SELV_E_FORKED
-/// in a child. NULL: `l` must not be NULL; `out_ran` may be.
+/// Threads: the loop's own. Blocks: no, beyond what it runs. Reentrancy: from any callback; from what this very loop runs it is
+/// SELV_E_REENTRANT. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL; `out_ran` may be.
 ///
 /// # Safety
 /// `l` is NULL or a host loop; `out_ran` is NULL or writable.
@@ -301,15 +309,16 @@ pub unsafe extern "C-unwind" fn selv_host_loop_drain(
     finish(result)
 }
 
-/// Closes the loop: nothing is accepted any more. What waits is dropped, here, in order: `drop` of the calls; who waits in `selv_host_loop_call` gets
-/// SELV_E_CLOSED; outcomes of jobs and completions of operations are told with SELV_E_CLOSED. When it returns, `wake` does not run and never
-/// will. The handles stay valid until they are released.
+/// Closes the loop: nothing is accepted any more. What waits is dropped, here, in order: `drop` of the calls; who waits in
+/// `selv_host_loop_call` gets SELV_E_CLOSED; outcomes of jobs and completions of operations are told with SELV_E_CLOSED. What has begun
+/// ends as always. When it returns, `wake` does not run and never will. The handles stay valid until they are released.
 ///
-/// Returns SELV_OK, also if it was closed before; SELV_E_BUSY (a guest lives: see `selv_guest_stop`, `selv_guest_abandon`); SELV_E_WRONG_THREAD (see
-/// `selv_host_loop_bind`); SELV_E_REENTRANT (inside `wake`); SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
+/// Returns SELV_OK, also if it was closed before; SELV_E_BUSY (a guest lives: see `selv_guest_stop`, `selv_guest_abandon`);
+/// SELV_E_WRONG_THREAD (see `selv_host_loop_bind`); SELV_E_REENTRANT (inside `wake`); SELV_E_NULL; SELV_E_FORKED (the loop belongs to
+/// the parent process).
 ///
-/// Threads: the loop's own. Blocks: while another thread is inside `wake`. Reentrancy: from any callback but `wake`, also from what the loop runs or
-/// drops. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+/// Threads: the loop's own. Blocks: while another thread is inside `wake`. Reentrancy: from any callback but `wake`, also from what the
+/// loop runs or drops. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
 ///
 /// # Safety
 /// `l` is NULL or a host loop.

@@ -453,7 +453,7 @@ unsafe fn own_job<'a>(j: *const JobHandle) -> Result<&'a JobHandle> {
 /// `out` (may be NULL) gets the outcome, zeroed when the call itself fails. If its status is an error, `selv_last_error` tells why.
 ///
 /// Returns SELV_OK (whatever the outcome is); SELV_E_NULL; SELV_E_TIMEDOUT (0 looks without waiting); SELV_E_DEADLOCK (inside the
-/// job's own `fn` or `deliver`); SELV_E_FORKED (a job of the parent process).
+/// job's own `fn` or `deliver`; or, unless 0 was given, on the thread of the host loop that is to deliver it); SELV_E_FORKED (a job of the parent process).
 ///
 /// Threads: any. Blocks: up to `timeout_ns` nanoseconds, or SELV_FOREVER. Reentrancy: from any callback, but not where blocking is
 /// forbidden. Fork: in a child, a job of the parent is SELV_E_FORKED. NULL: `j` must not be NULL.
@@ -478,12 +478,13 @@ pub unsafe extern "C" fn selv_job_wait(
     })
 }
 
-/// Cancels a job that no worker has begun: it is delivered with SELV_E_CANCELLED, on this thread, inside this call; `fn` never runs.
+/// Cancels a job that no worker has begun: it is delivered with SELV_E_CANCELLED, on this thread, inside this call, or, if it has a loop,
+/// queued there; `fn` never runs.
 ///
 /// Returns SELV_OK; SELV_E_NULL; SELV_E_TOO_LATE (it has begun, or has ended, or was cancelled before; nothing changes);
 /// SELV_E_FORKED (a job of the parent process).
 ///
-/// Threads: any. Blocks: as long as `deliver` does. Reentrancy: from any callback. Fork: in a child, a job of the parent is
+/// Threads: any. Blocks: as long as a `deliver` that runs here. Reentrancy: from any callback. Fork: in a child, a job of the parent is
 /// SELV_E_FORKED. NULL: `j` must not be NULL.
 ///
 /// # Safety

@@ -21,12 +21,13 @@ use std::ffi::c_void;
 #[allow(non_camel_case_types)]
 pub type selv_op = u64;
 
-/// Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit),
-/// with no lock of the library held, after the callbacks of what ended before; callbacks never nest on a thread: what one of them
-/// completes is called when it has returned. Where no such call can run it, a worker of the default cache does: on a thread that is
-/// just ending, and for `selv_channel_recv_async` and `selv_condition_wait_async` when they are satisfied at once; if no thread can
-/// be started, this one does after all. It may call any function, and free the object that it waited for; while it blocks, the
-/// callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must return.
+/// Told how an operation ended. Runs on the thread that ended it (by a release, a set, a send, a cancel, a close, a task's exit), or, if
+/// the completion has a loop, in a drain of that, with no lock of the library held, after the callbacks of what ended before; callbacks
+/// never nest on a thread: what one of them completes is called when it has returned. Where no such call can run it, a worker of the
+/// default cache does: on a thread that is just ending, and, without a loop, for `selv_channel_recv_async` and `selv_condition_wait_async`
+/// when they are satisfied at once; if no thread can be started, this one does after all. It may call any function, and free the object
+/// that it waited for; while it blocks, the callbacks behind it wait. When `c->status` is an error, `selv_last_error` tells why. Must
+/// return.
 #[allow(non_camel_case_types)]
 pub type selv_complete_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, c: *const Completed)>;
@@ -41,14 +42,15 @@ pub struct selv_completion {
     /// Given to `fn`.
     pub arg: *mut c_void,
     /// Where: `fn` is called by a drain of this host loop, in the order of its queue, as if by `selv_host_loop_call_soon`. If the loop has
-    /// been closed by then, `fn` is told SELV_E_CLOSED on the completing (or closing) thread, and what was granted has gone to the
-    /// next: it can only clean up. The loop is not kept open. NULL: on the completing thread.
+    /// been closed by then, `fn` is told SELV_E_CLOSED on the completing (or closing) thread, and what was granted has gone to the next
+    /// (what was sent or received by a channel before may stay so): it can only clean up. The loop is not kept open. NULL: on the
+    /// completing thread.
     pub loop_: *mut HostLoop,
 }
 
-/// Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread. A condition's waiter has its lock back
-/// first: if another task holds the lock, the callback comes when that lets go, on that thread; until then a second cancel is
-/// SELV_E_TOO_LATE, and an abandon leaves the lock to the next.
+/// Has an operation end with SELV_E_CANCELLED: its callback is called, once, on this thread, or in a drain of its loop. A condition's
+/// waiter has its lock back first: if another task holds the lock, the callback comes when that lets go, on that thread; until then a
+/// second cancel is SELV_E_TOO_LATE, and an abandon leaves the lock to the next.
 ///
 /// Returns SELV_OK; SELV_E_TOO_LATE (it has been granted, or has ended otherwise: its callback has been or is being called);
 /// SELV_E_INVAL (never an operation).
@@ -64,7 +66,7 @@ pub extern "C-unwind" fn selv_op_cancel(op: selv_op) -> selv_status {
 }
 
 /// Ends an operation without its callback: when this returns SELV_OK, the callback will never be called, and what was granted meanwhile has
-/// gone to the next in line.
+/// gone to the next in line. That is so until the callback begins, also while it waits in the queue of its loop.
 ///
 /// Returns SELV_OK; SELV_E_TOO_LATE (its callback has begun, or it was ended before); SELV_E_INVAL (never an operation).
 ///

@@ -343,6 +343,7 @@ impl Guest {
                 }
                 state.end.get_or_insert_with(|| self.refused(status));
                 self.leave(&mut state);
+                self.interrupt_once(state);
                 return Turn::Goes;
             }
         };
@@ -581,11 +582,9 @@ impl Guest {
     /// # Errors
     /// FORKED, TOO_LATE.
     pub fn interrupt(&self) -> Result<()> {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         self.check(&state)?;
-        if !std::mem::replace(&mut state.interrupted, true) {
-            self.rouse(state);
-        }
+        self.interrupt_once(state);
         Ok(())
     }
 
@@ -599,10 +598,14 @@ impl Guest {
         if state.end.is_none() {
             state.end = Some((error::CANCELLED, format!("{} was stopped", self.what())));
         }
+        self.interrupt_once(state);
+        Ok(())
+    }
+
+    fn interrupt_once(&self, mut state: Guard<'_, State>) {
         if !std::mem::replace(&mut state.interrupted, true) {
             self.rouse(state);
         }
-        Ok(())
     }
 
     /// Ends a poll, whether it has begun or not. Where it has, the run cannot end meanwhile: that waits for this call.
@@ -671,10 +674,7 @@ impl Guest {
         state.abandoned = true;
         let why = || (error::CLOSED, format!("{} was abandoned", self.what()));
         state.end = Some(why());
-        match std::mem::replace(&mut state.interrupted, true) {
-            false => self.rouse(state),
-            true => drop(state),
-        }
+        self.interrupt_once(state);
         loop {
             let mut state = self.state.lock();
             // Another thread that abandons it may have been faster.

@@ -109,11 +109,14 @@ impl HostLoop {
         Err(Error::new(error::FORKED, why))
     }
 
-    fn check_thread(&self, what: &str) -> Result<()> {
+    /// The loop's state, for what is done on its own thread only.
+    fn on_own_thread(&self, what: &str) -> Result<Guard<'_, State>> {
         self.check_process()?;
+        let state = self.state.lock();
         if self.is_here() {
-            return Ok(());
+            return Ok(state);
         }
+        drop(state);
         let why = format!(
             "{} is {what} on its own thread only; selv_host_loop_bind makes the calling thread that one",
             self.what()
@@ -266,11 +269,11 @@ impl HostLoop {
     /// # Errors
     /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
     pub(super) fn begin_drain(&self) -> Result<usize> {
-        self.check_thread("drained")?;
+        let mut state = self.on_own_thread("drained")?;
         if self.is_waking_here() {
+            drop(state);
             return Err(self.in_own_wake("drained"));
         }
-        let mut state = self.state.lock();
         if state.closed {
             drop(state);
             return Err(self.is_closed());
@@ -347,24 +350,29 @@ impl HostLoop {
     /// # Errors
     /// WRONG_THREAD, BUSY, REENTRANT, FORKED. True if there is something to drop: the loop has been closed by this call.
     pub(super) fn begin_close(&self) -> Result<bool> {
-        self.check_thread("closed")?;
+        let state = self.on_own_thread("closed")?;
+        let guests = state.guests;
         if self.is_waking_here() {
+            drop(state);
             return Err(self.in_own_wake("closed"));
         }
-        let guests = self.state.lock().guests;
         if guests > 0 {
+            drop(state);
             let why = format!(
                 "{} has living guests ({guests}); selv_guest_stop ends one",
                 self.what()
             );
             return Err(Error::new(error::BUSY, why));
         }
-        Ok(self.shut())
+        Ok(self.shut_under(state))
     }
 
     /// Nothing is queued any more, and nobody woken. False if it was so before.
     pub(super) fn shut(&self) -> bool {
-        let mut state = self.state.lock();
+        self.shut_under(self.state.lock())
+    }
+
+    fn shut_under(&self, mut state: Guard<'_, State>) -> bool {
         if std::mem::replace(&mut state.closed, true) {
             return false;
         }
@@ -385,8 +393,7 @@ impl HostLoop {
     /// # Errors
     /// CLOSED, FORKED, WRONG_THREAD.
     pub(super) fn add_guest(&self) -> Result<()> {
-        self.check_thread("given guests")?;
-        let mut state = self.state.lock();
+        let mut state = self.on_own_thread("given guests")?;
         if state.closed {
             drop(state);
             return Err(self.is_closed());
