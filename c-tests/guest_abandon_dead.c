@@ -148,6 +148,7 @@ static void a_new_thread_takes_the_guest_over(void) {
   begin(1, "");
   g.plan = sleeps_once;
   host_lives_and_dies();
+  CHECK_WAIT(&g.polls, 1);
   h.thread = pthread_self();
   CHECK_OK(selv_host_loop_bind(h.loop));
   CHECK_OK(guest_post(&g));

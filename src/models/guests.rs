@@ -308,7 +308,7 @@ fn interrupt_against_poll_on_a_cache() {
 /// The second interrupt may find the first one on its way; neither is lost.
 #[test]
 fn two_interrupts_against_poll() {
-    explore(3, || {
+    explore(2, || {
         let host = Host::new();
         let (run, guest) = Run::begin(&host, Plan { work: 2, ..IDLE });
         host.answer(0);

@@ -14,12 +14,20 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-struct Frame {
+pub struct Frame {
     host: Arc<HostLoop>,
-    closing: bool,
+    doing: Doing,
     current: Option<Entry>,
     /// Of a loop inside one of whose functions this one is drained.
     below: *mut Frame,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Doing {
+    Draining,
+    Closing,
+    /// Something that is not the loop's own, and only to be kept.
+    Else,
 }
 
 thread_local! {
@@ -27,11 +35,11 @@ thread_local! {
     static TOP: Cell<*mut Frame> = const { Cell::new(std::ptr::null_mut()) };
 }
 
-fn enter(host: &Arc<HostLoop>, closing: bool) -> *mut Frame {
+fn enter(host: &Arc<HostLoop>, doing: Doing) -> *mut Frame {
     current::watch_end();
     let frame = Box::into_raw(Box::new(Frame {
         host: Arc::clone(host),
-        closing,
+        doing,
         current: None,
         below: TOP.with(Cell::get),
     }));
@@ -39,10 +47,23 @@ fn enter(host: &Arc<HostLoop>, closing: bool) -> *mut Frame {
     frame
 }
 
+/// Mostly it is the innermost; but where one thread has several stacks, as with greenlets, they need not end in order.
 fn leave(frame: *mut Frame) {
-    // SAFETY: made by `enter` on this thread, and named nowhere any more.
-    let frame = unsafe { Box::from_raw(frame) };
-    TOP.with(|top| top.set(frame.below));
+    // SAFETY: made by `enter` on this thread, and named nowhere any more but in the list.
+    let left = unsafe { Box::from_raw(frame) };
+    let mut above = TOP.with(Cell::get);
+    if above == frame {
+        TOP.with(|top| top.set(left.below));
+        return;
+    }
+    // SAFETY: the list's frames are this thread's, and alive.
+    while let Some(inner) = unsafe { above.as_mut() } {
+        if inner.below == frame {
+            inner.below = left.below;
+            return;
+        }
+        above = inner.below;
+    }
 }
 
 /// Runs one entry, which nothing here is to drop.
@@ -51,9 +72,9 @@ fn run(frame: *mut Frame, entry: Entry) -> bool {
     let frame = unsafe { &mut *frame };
     frame.current = Some(entry);
     let frame: &Frame = frame;
-    match (&frame.current, frame.closing) {
-        (Some(entry), false) => entry.run(),
-        (Some(entry), true) => {
+    match (&frame.current, frame.doing) {
+        (Some(entry), Doing::Draining) => entry.run(),
+        (Some(entry), _) => {
             entry.drop_unrun(&frame.host);
             true
         }
@@ -66,6 +87,19 @@ fn over(frame: *mut Frame) {
     drop(unsafe { &mut *frame }.current.take());
 }
 
+/// Keeps what the caller works on, and its loop, until [`let_go`], or until the thread ends.
+pub fn hold(host: &Arc<HostLoop>, what: Entry) -> *mut Frame {
+    let frame = enter(host, Doing::Else);
+    // SAFETY: made by `enter`.
+    unsafe { &mut *frame }.current = Some(what);
+    frame
+}
+
+pub fn let_go(frame: *mut Frame) {
+    over(frame);
+    leave(frame);
+}
+
 /// Runs what is queued now, up to `most` of it; 0: all of it. `ran` counts.
 ///
 /// # Errors
@@ -76,7 +110,7 @@ pub fn drain(host: &Arc<HostLoop>, most: u32, ran: &mut u32) -> Result<()> {
         0 => queued,
         most => queued.min(most as usize),
     };
-    let frame = enter(host, false);
+    let frame = enter(host, Doing::Draining);
     for _ in 0..most {
         // A function may have closed the loop.
         let Some(entry) = host.next_to_run() else {
@@ -110,7 +144,7 @@ pub fn close(host: &Arc<HostLoop>) -> Result<()> {
 }
 
 fn drop_all(host: &Arc<HostLoop>) {
-    let frame = enter(host, true);
+    let frame = enter(host, Doing::Closing);
     if let Some((free, arg)) = host.wake_arg() {
         free.call(arg.0);
     }
@@ -148,12 +182,15 @@ pub fn thread_ends() {
             continue;
         }
         let left = frame.current.take().and_then(|entry| entry.lost(host));
-        let left = match frame.closing {
-            false => host.end_drain(left),
-            true => left,
-        };
-        if frame.closing || left.is_some() {
-            close_elsewhere(Arc::clone(host), left);
+        match frame.doing {
+            Doing::Draining => {
+                // Of a loop that it closed before it ended.
+                if let Some(left) = host.end_drain(left) {
+                    close_elsewhere(Arc::clone(host), Some(left));
+                }
+            }
+            Doing::Closing => close_elsewhere(Arc::clone(host), left),
+            Doing::Else => {}
         }
     }
 }
@@ -164,7 +201,7 @@ fn close_elsewhere(host: Arc<HostLoop>, left: Option<Entry>) {
         // SAFETY: the pointer that is given away below, once.
         let rest = unsafe { Box::from_raw(rest.cast::<(Arc<HostLoop>, Option<Entry>)>()) };
         let (host, left) = *rest;
-        let frame = enter(&host, true);
+        let frame = enter(&host, Doing::Closing);
         if let Some(left) = left {
             run(frame, left);
             over(frame);

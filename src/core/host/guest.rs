@@ -19,6 +19,7 @@ use super::drain;
 use super::entry::Entry;
 use super::host_loop::HostLoop;
 use super::polls;
+use super::underway::Underway;
 use crate::core::cache::Cache;
 use crate::core::callback::{
     CallFn, DeliverFn, DiscardFn, DoneFn, JobFn, Opaque, PollFn, PrepareFn, ProcessFn, StartSoonFn,
@@ -30,9 +31,8 @@ use crate::core::sync::identity::Identity;
 use crate::core::{shutdown, submit};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkLock, ForkReset, Guard};
-use crate::sys::sync::{AtomicU32, Ordering, thread_local};
+use crate::sys::sync::{AtomicU32, Ordering};
 use crate::sys::{futex, thread};
-use std::cell::Cell;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
@@ -121,17 +121,9 @@ pub struct Guest {
     me: Weak<Guest>,
     state: ForkLock<State>,
     /// Calls of `interrupt` that are under way.
-    interrupting: AtomicU32,
+    interrupting: Underway,
     /// A futex word that grows, under the lock, when an abandoning thread is to look again.
     changes: AtomicU32,
-}
-
-/// In `interrupting`: somebody waits for it to fall.
-const AWAITED: u32 = 1 << 31;
-
-thread_local! {
-    // The guest whose `interrupt` runs on this thread.
-    static INTERRUPTING: Cell<*const Guest> = const { Cell::new(std::ptr::null()) };
 }
 
 /// A poll that is to be made: plain data.
@@ -184,7 +176,7 @@ pub fn prepare(
             end: None,
             abandoned: false,
         }),
-        interrupting: AtomicU32::new(0),
+        interrupting: Underway::new(),
         changes: AtomicU32::new(0),
     }))
 }
@@ -320,7 +312,7 @@ impl Guest {
         state.refused = false;
         drop(state);
         match self.start_soon(number) {
-            Some(status) => self.was_refused(number, status),
+            Some(refusal) => self.was_refused(number, refusal),
             None => {
                 self.leave(&mut self.state.lock());
                 Turn::Goes
@@ -329,7 +321,7 @@ impl Guest {
     }
 
     /// No thread comes for a poll; but the host's `start_soon` may have called what it was given before it refused.
-    fn was_refused(&self, number: u64, status: Status) -> Turn {
+    fn was_refused(&self, number: u64, refusal: End) -> Turn {
         let mut state = self.state.lock();
         let left = match state.phase {
             Phase::Starting(n) if n == number => None,
@@ -341,7 +333,7 @@ impl Guest {
                     state.coming = None;
                     polls::forget(number);
                 }
-                state.end.get_or_insert_with(|| self.refused(status));
+                state.end.get_or_insert(refusal);
                 self.leave(&mut state);
                 self.interrupt_once(state);
                 return Turn::Goes;
@@ -349,7 +341,7 @@ impl Guest {
         };
         polls::forget(number);
         state.phase = Phase::Ticking;
-        let end = state.end.take().unwrap_or_else(|| self.refused(status));
+        let end = state.end.take().unwrap_or(refusal);
         Turn::Ends(end, left)
     }
 
@@ -369,40 +361,38 @@ impl Guest {
         )
     }
 
-    fn refused(&self, status: Status) -> End {
-        let (status, why) = self.failed("start_soon", status);
-        (status, format!("{why}: no thread for its poll"))
-    }
-
     /// Has a thread poll. Some if that was refused.
-    fn start_soon(&self, number: u64) -> Option<Status> {
+    fn start_soon(&self, number: u64) -> Option<End> {
         let arg = polls::argument(number);
-        let status = match &self.starter {
-            Starter::Host(start, data) => start.call(
-                data.0,
-                Some(polls::JOB),
-                Some(polls::DELIVER),
-                arg,
-                self.job_name.as_ptr(),
-            ),
-            Starter::Cache(cache) => {
-                let job = Job {
-                    // SAFETY: both take any number for an argument, on any thread.
-                    run: unsafe { JobFn::new(polls::JOB) },
-                    // SAFETY: as above.
-                    deliver: Some(unsafe { DeliverFn::new(polls::DELIVER) }),
-                    arg: Opaque(arg),
-                    arg_free: None,
-                    name: Name::new(self.job_name.to_str().unwrap_or("guest")),
-                    needs: Needs::Usual,
-                    accepted_at: 0,
-                    ticket: None,
-                };
-                let sent = submit::submit(cache, |accepted_at| Job { accepted_at, ..job });
-                sent.err().map_or(error::OK, error::keep)
+        let cache = match &self.starter {
+            Starter::Host(start, data) => {
+                let run = Some(polls::JOB);
+                let deliver = Some(polls::DELIVER);
+                let status = start.call(data.0, run, deliver, arg, self.job_name.as_ptr());
+                return (status < 0).then(|| self.failed("start_soon", status));
             }
+            Starter::Cache(cache) => cache,
         };
-        (status < 0).then_some(status)
+        let job = Job {
+            // SAFETY: both take any number for an argument, on any thread.
+            run: unsafe { JobFn::new(polls::JOB) },
+            // SAFETY: as above.
+            deliver: Some(unsafe { DeliverFn::new(polls::DELIVER) }),
+            arg: Opaque(arg),
+            arg_free: None,
+            name: Name::new(self.job_name.to_str().unwrap_or("guest")),
+            needs: Needs::Usual,
+            accepted_at: 0,
+            ticket: None,
+        };
+        let sent = submit::submit(cache, |accepted_at| Job { accepted_at, ..job });
+        let refused = sent.err()?;
+        let why = format!(
+            "no thread for the poll of {}: {}",
+            self.what(),
+            refused.detail
+        );
+        Some((refused.status, why))
     }
 
     fn discard(&self, polled: Option<Polled>) {
@@ -436,7 +426,9 @@ impl Guest {
 
     /// The last of all, by whoever moved the phase to OVER.
     fn finish(&self, (status, why): End) {
-        self.await_interrupts();
+        if !cfg!(selv_mutant = "done_under_interrupt") {
+            self.interrupting.await_end();
+        }
         self.host.remove_guest();
         if status != error::OK {
             error::keep(Error::new(status, why));
@@ -548,13 +540,20 @@ impl Guest {
     }
 
     fn not_run(&self, state: &mut State, status: Status) -> Polled {
-        let (status, why) = match status {
-            0.. => (error::BROKEN, "was delivered without having been run"),
-            failed => (failed, "did not run to its end"),
+        let what = self.what();
+        let end = match (status, &self.starter) {
+            (0.., _) => {
+                let why = format!("the poll of {what} was delivered, and has not been run");
+                (error::BROKEN, why)
+            }
+            (failed, Starter::Host(..)) => self.failed("the thread for the poll", failed),
+            // The worker is delivering, and its last error is about this job.
+            (failed, Starter::Cache(_)) => {
+                let why = error::with_last(|last| format!("the poll of {what} failed: {last}"));
+                (failed, why)
+            }
         };
-        let name = error::c_name(status).map_or("?", |n| n.to_str().unwrap_or("?"));
-        let why = format!("the poll of {} {why} ({name})", self.what());
-        state.end.get_or_insert((status, why));
+        state.end.get_or_insert(end);
         state.poller = 0;
         Polled::NOTHING
     }
@@ -625,34 +624,10 @@ impl Guest {
             }
             _ => return,
         }
-        self.interrupting.fetch_add(1, Ordering::Relaxed);
+        self.interrupting.count();
         drop(state);
-        let outer = INTERRUPTING.with(|i| i.replace(self));
-        self.calls.interrupt.call(self.calls.guest.0);
-        INTERRUPTING.with(|i| i.set(outer));
-        // Release pairs with the Acquire in `await_interrupts`: the call is over.
-        if self.interrupting.fetch_sub(1, Ordering::Release) & AWAITED != 0 {
-            futex::wake(&self.interrupting, futex::ALL);
-        }
-    }
-
-    fn is_interrupting_here(&self) -> bool {
-        INTERRUPTING.with(Cell::get) == std::ptr::from_ref(self)
-    }
-
-    /// Waits until no other thread is inside `interrupt`. None begins any more: the phase is OVER.
-    fn await_interrupts(&self) {
-        if cfg!(selv_mutant = "done_under_interrupt") {
-            return;
-        }
-        let own = u32::from(self.is_interrupting_here());
-        loop {
-            let word = self.interrupting.fetch_or(AWAITED, Ordering::Acquire) | AWAITED;
-            if word & !AWAITED <= own {
-                return;
-            }
-            futex::wait(&self.interrupting, word, Deadline::NEVER);
-        }
+        self.interrupting
+            .call(self.calls.interrupt, self.calls.guest);
     }
 
     /// The host loop has died: the run ends here.
@@ -660,11 +635,19 @@ impl Guest {
     /// # Errors
     /// FORKED, TOO_LATE, REENTRANT, TIMEDOUT.
     pub fn abandon(&self, timeout_ns: u64) -> Result<()> {
+        // A callback may give back the handle through which this was called.
+        let held = drain::hold(&self.host, Entry::Tick(self.arc()));
+        let result = self.end_abandoned(timeout_ns);
+        drain::let_go(held);
+        result
+    }
+
+    fn end_abandoned(&self, timeout_ns: u64) -> Result<()> {
         let deadline = Deadline::after(timeout_ns);
         let mut state = self.state.lock();
         self.check(&state)?;
         let own = [state.caller, state.poller].contains(&thread::token());
-        if own || self.is_interrupting_here() {
+        if own || self.interrupting.is_here() {
             let why = format!(
                 "{} cannot be abandoned by a callback of its own",
                 self.what()
@@ -684,12 +667,8 @@ impl Guest {
             {
                 self.over(&mut state);
                 drop(state);
-                // `done` may give back the handle through which this was called; and it may end the thread, so nothing here is to be dropped.
-                let this = Arc::into_raw(self.arc());
                 self.discard(polled);
                 self.finish(why());
-                // SAFETY: the count that was taken above.
-                drop(unsafe { Arc::from_raw(this) });
                 return Ok(());
             }
             if deadline.has_passed() {

@@ -9,15 +9,14 @@
 
 use super::entry::Entry;
 use super::state::State;
+use super::underway::Underway;
 use crate::core::callback::{CallFn, FreeFn, Opaque};
 use crate::core::error::{self, Error, Result};
 use crate::core::sync::identity::Identity;
-use crate::sys::clock::Deadline;
 use crate::sys::eventfd::EventFd;
 use crate::sys::lock::{ForkLock, Guard};
-use crate::sys::sync::{AtomicU32, AtomicU64, Ordering, thread_local};
-use crate::sys::{fork, futex, thread};
-use std::cell::Cell;
+use crate::sys::sync::{AtomicU64, Ordering};
+use crate::sys::{fork, thread};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -34,9 +33,6 @@ enum Waker {
     Fd(EventFd),
 }
 
-/// In `waking`: the closing thread waits for it to fall.
-const AWAITED: u32 = 1 << 31;
-
 /// A queue into an event loop that the host runs. Shared: `selv_host_loop_retain` and `selv_host_loop_release`.
 pub struct HostLoop {
     identity: Identity,
@@ -46,15 +42,10 @@ pub struct HostLoop {
     /// The token of the loop's thread; changed under the lock.
     thread: AtomicU64,
     /// Calls of the host's wake function that are under way.
-    waking: AtomicU32,
+    waking: Underway,
     /// References that the host holds, and living guests.
     handles: AtomicUsize,
     state: ForkLock<State>,
-}
-
-thread_local! {
-    // The loop whose wake function runs on this thread.
-    static WAKING: Cell<*const HostLoop> = const { Cell::new(std::ptr::null()) };
 }
 
 impl HostLoop {
@@ -75,7 +66,7 @@ impl HostLoop {
             generation: fork::generation(),
             waker,
             thread: AtomicU64::new(thread::token()),
-            waking: AtomicU32::new(0),
+            waking: Underway::new(),
             handles: AtomicUsize::new(1),
             state: ForkLock::new(State::default()),
         }))
@@ -195,39 +186,16 @@ impl HostLoop {
         match &self.waker {
             Waker::Fd(fd) => fd.raise(),
             Waker::Call(wake) => {
-                // Under the lock: whoever closes the loop sees it.
-                self.waking.fetch_add(1, Ordering::Relaxed);
+                self.waking.count();
                 drop(state);
-                let outer = WAKING.with(|w| w.replace(self));
-                wake.call.call(wake.arg.0);
-                WAKING.with(|w| w.set(outer));
-                // Release pairs with the Acquire in `await_wakes`: the call is over.
-                if self.waking.fetch_sub(1, Ordering::Release) & AWAITED != 0 {
-                    futex::wake(&self.waking, futex::ALL);
-                }
+                self.waking.call(wake.call, wake.arg);
             }
         }
-    }
-
-    fn is_waking_here(&self) -> bool {
-        WAKING.with(Cell::get) == std::ptr::from_ref(self)
     }
 
     fn in_own_wake(&self, what: &str) -> Error {
         let why = format!("{} cannot be {what} by its own wake function", self.what());
         Error::new(error::REENTRANT, why)
-    }
-
-    /// Waits until no other thread is inside the wake function. Nobody begins a call any more: the loop is closed.
-    fn await_wakes(&self) {
-        let own = u32::from(self.is_waking_here());
-        loop {
-            let word = self.waking.fetch_or(AWAITED, Ordering::Acquire) | AWAITED;
-            if word & !AWAITED <= own {
-                return;
-            }
-            futex::wait(&self.waking, word, Deadline::NEVER);
-        }
     }
 
     /// Makes the calling thread the loop's.
@@ -270,7 +238,7 @@ impl HostLoop {
     /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
     pub(super) fn begin_drain(&self) -> Result<usize> {
         let mut state = self.on_own_thread("drained")?;
-        if self.is_waking_here() {
+        if self.waking.is_here() {
             drop(state);
             return Err(self.in_own_wake("drained"));
         }
@@ -352,7 +320,7 @@ impl HostLoop {
     pub(super) fn begin_close(&self) -> Result<bool> {
         let state = self.on_own_thread("closed")?;
         let guests = state.guests;
-        if self.is_waking_here() {
+        if self.waking.is_here() {
             drop(state);
             return Err(self.in_own_wake("closed"));
         }
@@ -378,7 +346,7 @@ impl HostLoop {
         }
         self.disarm(&mut state);
         drop(state);
-        self.await_wakes();
+        self.waking.await_end();
         true
     }
 

@@ -10,3 +10,4 @@ pub mod host_loop;
 pub mod outcome;
 pub mod polls;
 mod state;
+mod underway;

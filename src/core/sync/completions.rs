@@ -71,10 +71,23 @@ fn work_off(list: *mut List, not_here: Option<OpId>) {
     }
 }
 
+/// Mostly it is the innermost; but where one thread has several stacks, as with greenlets, they need not end in order.
 fn end(list: *mut List) {
-    // SAFETY: made by `begin`, and named nowhere any more.
-    let list = unsafe { Box::from_raw(list) };
-    CALLING.with(|c| c.set(list.below));
+    // SAFETY: made by `begin` on this thread, and named nowhere any more but in the chain.
+    let ended = unsafe { Box::from_raw(list) };
+    let mut above = CALLING.with(Cell::get);
+    if above == list {
+        CALLING.with(|c| c.set(ended.below));
+        return;
+    }
+    // SAFETY: the lists of the chain are this thread's, and alive.
+    while let Some(inner) = unsafe { above.as_mut() } {
+        if inner.below == list {
+            inner.below = ended.below;
+            return;
+        }
+        above = inner.below;
+    }
 }
 
 /// Whether the host loop of an operation still runs what is queued.

@@ -1,4 +1,4 @@
-/* host_loop_fork.c: a loop of the parent is none of the child's: every function says so and none waits, its fd never tells the child
+/* fork_host_loops.c: a loop of the parent is none of the child's: every function says so and none waits, its fd never tells the child
  * anything, and its handle can be given back. A loop that the child makes works. */
 #include "fork_round.h"
 #include "loops.h"
