@@ -252,6 +252,49 @@ static void abandoned_inside(void) {
   ends(&s, SELV_E_CANCELLED);
 }
 
+/* ---- another thread abandons the guest meanwhile: it waits for start_soon as for any callback ---- */
+
+static check_tally inside, let_go;
+
+static selv_status takes_its_time(void *start_arg, selv_job_fn fn, selv_deliver_fn deliver, void *arg, const char *name) {
+  starter *s = (starter *)start_arg;
+  note(s, fn, deliver, arg, name);
+  check_tally_add(&inside, 1);
+  CHECK_WAIT(&let_go, 1);
+  CHECK_EQ_U64(check_tally_get(&s->g.dones), 0);
+  return s->refusal ? s->refusal : selv_start_soon_on_cache(NULL, fn, deliver, arg, name);
+}
+
+static void begins(void *arg) { guest_begin((guest *)arg); }
+
+static void abandoned_meanwhile(selv_status refusal) {
+  starter s;
+  memset(&s, 0, sizeof s);
+  check_tally_init(&inside);
+  check_tally_init(&let_go);
+  s.refusal = refusal;
+  host_start(&s.h, HOST_WAKE);
+  guest_init(&s.g, &s.h);
+  s.g.options.start_soon = takes_its_time;
+  s.g.options.start_arg = &s;
+  s.g.plan = sleeps;
+  host_do(&s.h, begins, &s.g);
+  CHECK_WAIT(&inside, 1);
+  CHECK_STATUS(guest_abandon(&s.g, 20 * CHECK_MS), SELV_E_TIMEDOUT);
+  guest_is_to_be_silent(&s.g);
+  CHECK_EQ_U64(check_tally_get(&s.g.dones), 0);
+  check_tally_add(&let_go, 1);
+  CHECK_OK(guest_abandon(&s.g, SELV_FOREVER));
+  CHECK_STATUS(s.g.why, SELV_E_CLOSED);
+  CHECK(pthread_equal(s.g.done_on, pthread_self()));
+  host_stop(&s.h);
+  CHECK_EQ_U64(check_tally_get(&s.g.polls), 0);
+  guest_free(&s.g);
+}
+
+static void abandoned_while_it_starts(void) { abandoned_meanwhile(SELV_OK); }
+static void abandoned_while_it_refuses(void) { abandoned_meanwhile(SELV_E_SPAWN); }
+
 int main(void) {
   CHECK_RUN(a_thread_for_each_poll);
   CHECK_RUN(a_wrapper_around_each_job);
@@ -265,5 +308,7 @@ int main(void) {
   CHECK_RUN(interrupted_inside);
   CHECK_RUN(stopped_inside);
   CHECK_RUN(abandoned_inside);
+  CHECK_RUN(abandoned_while_it_starts);
+  CHECK_RUN(abandoned_while_it_refuses);
   return 0;
 }

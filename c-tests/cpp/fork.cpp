@@ -100,11 +100,62 @@ static void an_operation_is_the_parents() {
   CHECK(calls == 1);
 }
 
+/* Sleeps until it is interrupted, for good. */
+class sleeper : public selv::guest_loop {
+ public:
+  std::optional<selv::timeout> prepare() override { return selv::forever; }
+  std::unique_ptr<events> poll(selv::timeout limit) override {
+    if (limit.ns() == 0) return nullptr;
+    asleep.open();
+    woken.wait();
+    return nullptr;
+  }
+  void process(std::unique_ptr<events>) override {}
+  void interrupt() override { woken.open(); }
+  void done(selv::outcome<void>) override { ended = true; }
+  gate asleep, woken;
+  bool ended = false;
+};
+
+static void a_host_loop_and_its_guest_are_the_parents() {
+  std::optional<selv::host_loop> l(std::in_place);
+  auto s = std::make_shared<sleeper>();
+  std::optional<selv::guest> g(std::in_place, *l, s);
+  std::atomic<int> gone{0}, called{0};
+  l->drain();
+  s->asleep.wait();
+  l->call_soon([&, here = sentinel(gone)] { ++called; });
+  in_child([&] {
+    EXPECT_ERROR(SELV_E_FORKED, l->call_soon([] {}));
+    EXPECT_ERROR(SELV_E_FORKED, l->call([] {}));
+    EXPECT_ERROR(SELV_E_FORKED, l->drain());
+    EXPECT_ERROR(SELV_E_FORKED, l->close());
+    EXPECT_ERROR(SELV_E_FORKED, l->bind());
+    EXPECT_ERROR(SELV_E_FORKED, (void)l->stats());
+    EXPECT_ERROR(SELV_E_FORKED, g->interrupt());
+    EXPECT_ERROR(SELV_E_FORKED, g->stop());
+    EXPECT_ERROR(SELV_E_FORKED, (void)g->abandon());
+    EXPECT_ERROR(SELV_E_FORKED, selv::guest(*l, s));
+    g.reset();
+    l.reset();
+    CHECK(gone == 0 && called == 0 && !s->ended); /* what waits is the parent's */
+    selv::host_loop fresh;
+    fresh.call_soon([&] { ++called; });
+    CHECK_EQ_U64(fresh.drain(), 1);
+    CHECK(called == 1);
+  });
+  l->drain();
+  CHECK(gone == 1 && called == 1);
+  CHECK(g->abandon() && s->ended);
+  l->close();
+}
+
 int main() {
   CHECK_RUN(a_job_is_the_parents);
   CHECK_RUN(a_hook_is_disarmed);
   CHECK_RUN(a_lock_held_by_another_thread);
   CHECK_RUN(a_lock_of_the_forking_thread);
   CHECK_RUN(an_operation_is_the_parents);
+  CHECK_RUN(a_host_loop_and_its_guest_are_the_parents);
   return 0;
 }

@@ -213,6 +213,18 @@ static void a_call_that_ends_its_thread() {
   l->close();
 }
 
+/* Who waits for it is told, when what it refers to is needed no more. */
+static void a_waiting_call_that_ends_the_loops_thread() {
+  host_thread host("short-lived");
+  std::atomic<int> unwound{0};
+  const selv::error e = EXPECT_ERROR(SELV_E_BROKEN, host.loop->call([&] {
+    const sentinel local(unwound);
+    pthread_exit(nullptr);
+  }));
+  CHECK(unwound == 1);
+  EXPECT_HAS(e.what(), "short-lived");
+}
+
 /* Threads post while the host drains, and then closes: each callable is let go of once, called before or not. */
 static void a_storm_keeps_count() {
   const int rounds = static_cast<int>(check_scaled(4000));
@@ -462,6 +474,7 @@ int main() {
   CHECK_RUN(a_wake_of_the_hosts_own);
   CHECK_RUN(names_and_statistics);
   CHECK_RUN(a_call_that_ends_its_thread);
+  CHECK_RUN(a_waiting_call_that_ends_the_loops_thread);
   CHECK_RUN(a_storm_keeps_count);
   CHECK_RUN(an_operation_completes_on_the_loop);
   CHECK_RUN(a_cancel_is_told_on_the_loop);

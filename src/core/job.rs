@@ -5,7 +5,7 @@ use super::error::{self, Error, Result};
 use super::guarded::Guarded;
 use super::hook::Hook;
 use super::host::host_loop::HostLoop;
-use super::host::outcome;
+use super::host::{drain, outcome};
 use super::name::Name;
 use super::submit::Delivery;
 use super::sync::exit;
@@ -61,6 +61,9 @@ const CANCELLED: u32 = 2;
 const DONE: u32 = 3;
 const PHASE: u32 = 3;
 const WAITED: u32 = 4;
+
+/// In place of a thread's token.
+const ON_LOOP: u64 = u64::MAX;
 
 /// The part of a job that outlives it: made only for jobs with a handle, or with hooks of their own.
 ///
@@ -232,8 +235,7 @@ impl Ticket {
                     "the job was not delivered within the timeout",
                 ));
             }
-            let here = |host: &&Arc<HostLoop>| host.is_here() && host.check_open().is_ok();
-            if let Some(host) = self.host.as_ref().filter(here) {
+            if let Some(host) = self.host.as_ref().filter(|host| self.is_told_here(host)) {
                 let why = format!(
                     "the job is delivered by {}, whose thread this is",
                     host.what()
@@ -245,6 +247,17 @@ impl Ticket {
                 futex::wait(&self.phase, word, deadline);
             }
         }
+    }
+
+    /// Nobody but the calling thread can tell the outcome: it is the loop's own, or it is just closing the loop, in whose queue that is.
+    fn is_told_here(&self, host: &HostLoop) -> bool {
+        let queued = self.runner.load(Ordering::Relaxed) == ON_LOOP;
+        (host.is_here() && host.check_open().is_ok()) || (queued && drain::is_closing_here(host))
+    }
+
+    /// The outcome is queued on the host loop: who [`adopt`](Self::adopt)s it there delivers.
+    pub fn give_to_loop(&self) {
+        self.runner.store(ON_LOOP, Ordering::Relaxed);
     }
 
     /// The job is this thread's no more: who [`adopt`](Self::adopt)s it delivers.

@@ -87,6 +87,19 @@ fn over(frame: *mut Frame) {
     drop(unsafe { &mut *frame }.current.take());
 }
 
+/// The calling thread is just dropping what waited for the loop.
+pub fn is_closing_here(host: &HostLoop) -> bool {
+    let mut frame = TOP.with(Cell::get);
+    // SAFETY: the list's frames are this thread's, and alive.
+    while let Some(inner) = unsafe { frame.as_ref() } {
+        if inner.doing == Doing::Closing && std::ptr::eq(Arc::as_ptr(&inner.host), host) {
+            return true;
+        }
+        frame = inner.below;
+    }
+    false
+}
+
 /// Keeps what the caller works on, and its loop, until [`let_go`], or until the thread ends.
 pub fn hold(host: &Arc<HostLoop>, what: Entry) -> *mut Frame {
     let frame = enter(host, Doing::Else);

@@ -27,13 +27,14 @@ use crate::core::callback::{
 use crate::core::error::{self, Error, Result, Status};
 use crate::core::job::{Job, Needs};
 use crate::core::name::Name;
+use crate::core::sync::completions;
 use crate::core::sync::identity::Identity;
 use crate::core::{shutdown, submit};
 use crate::sys::clock::Deadline;
 use crate::sys::lock::{ForkLock, ForkReset, Guard};
 use crate::sys::sync::{AtomicU32, Ordering};
 use crate::sys::{futex, thread};
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::sync::{Arc, Weak};
 
 /// From `prepare`: the guest has nothing left to do.
@@ -84,6 +85,15 @@ enum Phase {
     Over,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Left {
+    Nothing,
+    /// `done`, which is told `end`.
+    Done,
+    /// The handles on cache and loop.
+    Handles,
+}
+
 struct State {
     phase: Phase,
     /// The token of the thread that calls the guest; 0: none does.
@@ -100,6 +110,8 @@ struct State {
     end: Option<(Status, String)>,
     /// Whoever gave it up calls `done`, and nobody else.
     abandoned: bool,
+    /// OVER: what is still to be done, if the thread that does it should end.
+    left: Left,
 }
 
 impl ForkReset for State {
@@ -175,6 +187,7 @@ pub fn prepare(
             interrupted: false,
             end: None,
             abandoned: false,
+            left: Left::Nothing,
         }),
         interrupting: Underway::new(),
         changes: AtomicU32::new(0),
@@ -410,56 +423,116 @@ impl Guest {
             state.phase = Phase::Queued(left);
             return self.leave(&mut state);
         }
-        self.over(&mut state);
-        drop(state);
-        self.discard(left);
-        self.finish(end);
+        state.end = Some(end);
+        self.over(state, left);
     }
 
-    /// From here on nothing is expected of anybody.
-    fn over(&self, state: &mut State) {
+    /// The run is over, with `end`: what was polled is discarded, then `done` is called, then the handles are given back. Each step is
+    /// noted before it is done, since the host's function may end the thread.
+    fn over(&self, mut state: Guard<'_, State>, polled: Option<Polled>) {
         state.phase = Phase::Over;
+        state.left = Left::Done;
         if let Some(number) = state.coming.take() {
             polls::forget(number);
         }
-    }
-
-    /// The last of all, by whoever moved the phase to OVER.
-    fn finish(&self, (status, why): End) {
+        drop(state);
+        self.discard(polled);
         if !cfg!(selv_mutant = "done_under_interrupt") {
             self.interrupting.await_end();
         }
+        let mut state = self.state.lock();
+        state.left = Left::Handles;
+        let (status, why) = state.end.take().unwrap_or_default();
+        drop(state);
         self.host.remove_guest();
         if status != error::OK {
             error::keep(Error::new(status, why));
         }
         self.calls.done.call(self.calls.guest.0, status);
-        self.starter.release();
-        drain::release(Arc::clone(&self.host));
+        self.give_back();
+    }
+
+    fn give_back(&self) {
+        let left = std::mem::replace(&mut self.state.lock().left, Left::Nothing);
+        if left == Left::Handles {
+            self.starter.release();
+            drain::release(Arc::clone(&self.host));
+        }
     }
 
     /// The thread has ended inside a callback of the guest. True if the next drain is to end the run.
     pub fn lost(&self) -> bool {
         let mut state = self.state.lock();
-        match state.phase {
-            Phase::Ticking => {}
-            Phase::Starting(number) => {
-                polls::forget(number);
-            }
-            // Between two ticks the thread has nothing to do with the guest.
-            _ => {
-                self.leave(&mut state);
-                return false;
-            }
+        if matches!(state.phase, Phase::Over) {
+            return match state.left {
+                Left::Nothing => false,
+                Left::Done => {
+                    // Whoever ends the run now, the host's thread or who abandons it, begins anew.
+                    state.phase = Phase::Queued(None);
+                    state.caller = 0;
+                    !state.abandoned
+                }
+                Left::Handles => {
+                    drop(state);
+                    self.give_back_elsewhere();
+                    false
+                }
+            };
+        }
+        if state.caller != thread::token() {
+            return false;
         }
         let why = format!(
             "the thread of its host loop ended inside a callback of {}",
             self.what()
         );
         state.end.get_or_insert((error::BROKEN, why));
-        state.phase = Phase::Queued(None);
+        if let Some(number) = state.coming.take() {
+            polls::forget(number);
+        }
+        let own_poll = state.poller == state.caller;
+        let (phase, tick) = match state.phase {
+            Phase::Starting(number) => {
+                polls::forget(number);
+                (Phase::Queued(None), true)
+            }
+            Phase::Returned(number, polled) => {
+                polls::forget(number);
+                (Phase::Queued(Some(polled)), true)
+            }
+            Phase::Polling(number) if own_poll => {
+                polls::forget(number);
+                (Phase::Queued(None), true)
+            }
+            // The poll that was just asked for has begun: its end is waited for, however it is told.
+            Phase::Polling(number) => {
+                state.refused = true;
+                (Phase::Polling(number), false)
+            }
+            Phase::Queued(polled) => (Phase::Queued(polled), false),
+            Phase::Ticking | Phase::Over => (Phase::Queued(None), true),
+        };
+        state.phase = phase;
         self.leave(&mut state);
-        true
+        let tick = tick && !state.abandoned;
+        self.interrupt_once(state);
+        tick
+    }
+
+    /// A thread that ends calls nothing of the host: a worker of the default cache does.
+    fn give_back_elsewhere(&self) {
+        unsafe extern "C-unwind" fn job(guest: *mut c_void, _: *mut *mut c_void) -> i32 {
+            // SAFETY: the count that is given away below, once.
+            unsafe { Arc::from_raw(guest.cast::<Guest>().cast_const()) }.give_back();
+            0
+        }
+        let guest = Arc::into_raw(self.arc()).cast_mut().cast();
+        // SAFETY: made for the pointer that goes with it, and for any thread.
+        if !completions::on_a_worker(unsafe { JobFn::new(job) }, Opaque(guest), Name::NONE) {
+            // No thread can be started. Better here than never.
+            // SAFETY: the job was refused, so the count is still ours.
+            unsafe { job(guest, std::ptr::null_mut()) };
+        }
     }
 
     // ---- the worker ----
@@ -484,7 +557,7 @@ impl Guest {
         })
     }
 
-    pub fn end_poll(&self, number: u64, status: Status, events: *mut std::ffi::c_void) {
+    pub fn end_poll(&self, number: u64, status: Status, events: *mut c_void) {
         let mut state = self.state.lock();
         if matches!(state.phase, Phase::Polling(n) if n == number) {
             let events = Opaque(events);
@@ -665,10 +738,8 @@ impl Guest {
             if state.caller == 0
                 && let Some(polled) = self.left_behind(state.phase)
             {
-                self.over(&mut state);
-                drop(state);
-                self.discard(polled);
-                self.finish(why());
+                state.end = Some(why());
+                self.over(state, polled);
                 return Ok(());
             }
             if deadline.has_passed() {

@@ -42,7 +42,7 @@ pub fn hand_over(job: Delivery, ticket: Option<TicketRef>, outcome: &Outcome) ->
 fn to_loop(job: Delivery, ticket: TicketRef, outcome: &Outcome) -> Option<Outcome> {
     // The loop may be done with the ticket before it has been woken.
     let host = ticket.host.clone()?;
-    ticket.give_up();
+    ticket.give_to_loop();
     let queued = host.push(|| {
         Entry::Outcome(Box::new(Delivered {
             job,
