@@ -1,5 +1,5 @@
-/* fork_guests.c: guests in a fork child. Those of the parent belong to the parent: nothing of them is called in the child, whatever they were
- * doing, and every call about them says so. Loops and guests that the child makes work there. */
+/* fork_guests.c: guests in a fork child. Those of the parent belong to the parent: nothing of them is called in the child, whatever they
+ * were doing, and every call about them says so. Loops and guests that the child makes work there. */
 #include "guests.h"
 
 #include <sys/wait.h>
@@ -154,6 +154,77 @@ static void the_child_returns_from_a_callback(void) {
   a_callback_forks("process", "+", forks_and_returns);
 }
 
+/* The child returns from discard: done is the parent's. */
+static void the_child_returns_from_discard(void) {
+  guest g;
+  parent = getpid();
+  host_begin(&h, HOST_WAKE);
+  guest_init(&g, &h);
+  g.plan = sleeps;
+  g.finds = "+";
+  g.place = "discard";
+  g.then = forks_and_returns;
+  guest_begin(&g);
+  HOST_NEXT(&h);
+  CHECK_OK(guest_tell(&g, selv_guest_stop));
+  HOST_AWAITS(&h);
+  (void)selv_host_loop_drain(h.loop, 0, NULL);
+  if (getpid() != parent) {
+    is_the_parents(&g);
+    a_guest_of_its_own();
+    _exit(0);
+  }
+  CHECK_EQ_U64(check_tally_get(&g.dones), 1);
+  CHECK_STATUS(g.why, SELV_E_CANCELLED);
+  guest_free(&g);
+  host_end(&h);
+}
+
+/* The child returns from interrupt, and from the call that it was made in. */
+static void the_child_returns_from_interrupt(void) {
+  guest g;
+  parent = getpid();
+  host_begin(&h, HOST_WAKE);
+  guest_init(&g, &h);
+  g.plan = sleeps;
+  g.place = "interrupt";
+  g.then = forks_and_returns;
+  guest_begin(&g);
+  GUEST_POLLS(&g, 1);
+  (void)guest_tell(&g, selv_guest_stop);
+  if (getpid() != parent) {
+    is_the_parents(&g);
+    a_guest_of_its_own();
+    _exit(0);
+  }
+  GUEST_ENDS(&g, SELV_E_CANCELLED);
+  host_end(&h);
+}
+
+/* The child returns from done, which is over there as well. */
+static void the_child_returns_from_done(void) {
+  static const uint64_t at_once[] = {SELV_GUEST_DONE};
+  guest g;
+  parent = getpid();
+  host_begin(&h, HOST_WAKE);
+  guest_init(&g, &h);
+  g.plan = at_once;
+  g.place = "done";
+  g.then = forks_and_returns;
+  guest_begin(&g);
+  HOST_AWAITS(&h);
+  (void)selv_host_loop_drain(h.loop, 0, NULL);
+  if (getpid() != parent) {
+    CHECK_STATUS(guest_tell(&g, selv_guest_stop), SELV_E_FORKED);
+    a_guest_of_its_own();
+    selv_guest_release(g.handle);
+    selv_host_loop_release(h.loop);
+    _exit(0);
+  }
+  GUEST_ENDS(&g, SELV_OK);
+  host_end(&h);
+}
+
 static void the_poll_of_a_worker_forks(void) {
   guest g;
   host_begin(&h, HOST_WAKE);
@@ -201,6 +272,9 @@ int main(void) {
   CHECK_RUN(in_the_second_poll);
   CHECK_RUN(a_callback_of_the_host_forks);
   CHECK_RUN(the_child_returns_from_a_callback);
+  CHECK_RUN(the_child_returns_from_discard);
+  CHECK_RUN(the_child_returns_from_interrupt);
+  CHECK_RUN(the_child_returns_from_done);
   CHECK_RUN(the_poll_of_a_worker_forks);
   CHECK_RUN(done_forks);
   return 0;

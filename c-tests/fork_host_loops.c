@@ -1,5 +1,5 @@
-/* fork_host_loops.c: a loop of the parent is none of the child's: every function says so and none waits, its fd never tells the child
- * anything, and its handle can be given back. A loop that the child makes works. */
+/* fork_host_loops.c: a loop of the parent is none of the child's: every function says so and none waits, its fd never tells the
+ * child anything, and its handle can be given back. A loop that the child makes works. */
 #include "fork_round.h"
 #include "loops.h"
 #include "probe.h"
@@ -214,6 +214,76 @@ static void inside_a_drained_call(int form) {
   host_end(&h);
 }
 
+/* The same in deliver: what is to be done after it is the parent's. */
+static pid_t forked_in_deliver;
+
+static void forks_in_deliver(void *arg, const selv_outcome *outcome) {
+  probe_deliver(arg, outcome);
+  forked_in_deliver = forked();
+}
+
+static void inside_deliver(int form) {
+  selv_cache *c = probe_cache(1, SELV_FOREVER);
+  selv_job_options job;
+  selv_status status;
+  call_probe behind;
+  probe p;
+  host h;
+  host_begin(&h, form);
+  call_probe_init(&behind, &h);
+  probe_init(&p);
+  job = probe_job(probe_run, &p);
+  job.deliver = forks_in_deliver;
+  job.loop = h.loop;
+  CHECK_OK(selv_cache_submit(c, &job, NULL));
+  UNTIL(host_waiting(&h) == 1);
+  call_probe_soon(&behind);
+  status = selv_host_loop_drain(h.loop, 0, NULL);
+  if (forked_in_deliver == 0) {
+    CHECK_EITHER(status, SELV_OK, SELV_E_FORKED);
+    CHECK_EQ_U64(check_tally_get(&p.freed), 0);
+    CALL_COUNTS(&behind, 0, 0);
+    is_forked(h.loop);
+    _exit(0);
+  }
+  CHECK_OK(status);
+  REAP(forked_in_deliver);
+  CHECK_EQ_U64(check_tally_get(&p.delivered), 1);
+  CHECK_EQ_U64(check_tally_get(&p.freed), 1);
+  CALL_COUNTS(&behind, 1, 0);
+  host_end(&h);
+  probe_end(c);
+}
+
+/* And in a drop of a close. */
+static pid_t forked_in_drop;
+static void forks_in_drop(call_probe *p) {
+  (void)p;
+  forked_in_drop = forked();
+}
+
+static void inside_a_drop(int form) {
+  call_probe p, behind;
+  selv_status status;
+  host h;
+  host_begin(&h, form);
+  call_probe_init(&p, &h);
+  call_probe_init(&behind, &h);
+  p.then_drop = forks_in_drop;
+  call_probe_soon(&p);
+  call_probe_soon(&behind);
+  status = selv_host_loop_close(h.loop);
+  if (forked_in_drop == 0) {
+    CHECK_EITHER(status, SELV_OK, SELV_E_FORKED);
+    CALL_COUNTS(&behind, 0, 0); /* the parent's to drop */
+    _exit(0);
+  }
+  CHECK_OK(status);
+  REAP(forked_in_drop);
+  CALL_COUNTS(&behind, 0, 1);
+  host_end(&h);
+}
+
 /* ---- while other threads are in the middle of it ---- */
 
 static uint64_t stop_queueing;
@@ -310,6 +380,8 @@ int main(void) {
   CHECK_RUN(the_fd_in_the_child);
   HOST_RUN_BOTH(closed_before);
   HOST_RUN_BOTH(inside_a_drained_call);
+  HOST_RUN_BOTH(inside_deliver);
+  HOST_RUN_BOTH(inside_a_drop);
   HOST_RUN_BOTH(while_others_queue_and_drain);
   HOST_RUN_BOTH(outcomes_and_completions);
   return 0;

@@ -285,6 +285,36 @@ static void from_inside_interrupt(void) {
   ends(&g, "prepare poll0 poll done(SELV_E_CLOSED)");
 }
 
+/* By way of another guest: its interrupt is called inside this one's, and abandons this one. */
+static void interrupts_the_other(guest *g) { CHECK_OK(guest_tell((guest *)g->user, selv_guest_interrupt)); }
+
+static void abandons_the_other(guest *g) {
+  CHECK_STATUS(guest_abandon((guest *)g->user, SELV_FOREVER), SELV_E_REENTRANT);
+}
+
+static void from_inside_interrupt_by_way_of_another(void) {
+  guest a, b;
+  host_begin(&h, HOST_FD);
+  guest_init(&a, &h);
+  guest_init(&b, &h);
+  a.user = &b;
+  b.user = &a;
+  a.place = b.place = "interrupt";
+  a.then = interrupts_the_other;
+  b.then = abandons_the_other;
+  guest_begin(&a);
+  guest_begin(&b);
+  GUEST_POLLS(&a, 1);
+  GUEST_POLLS(&b, 1);
+  CHECK_OK(guest_tell(&a, selv_guest_interrupt));
+  CHECK(a.was_there && b.was_there);
+  CHECK_OK(guest_finish(&a));
+  GUEST_ENDS(&a, SELV_OK);
+  CHECK_OK(guest_finish(&b));
+  GUEST_ENDS(&b, SELV_OK);
+  host_end(&h);
+}
+
 /* ---- several at once ---- */
 
 #define THREADS 6
@@ -367,6 +397,7 @@ int main(void) {
   CHECK_RUN(a_process_that_hangs);
   CHECK_RUN(from_inside_each_callback);
   CHECK_RUN(from_inside_interrupt);
+  CHECK_RUN(from_inside_interrupt_by_way_of_another);
   CHECK_RUN(by_several_threads);
   CHECK_RUN(the_other_guest_goes_on);
   return 0;

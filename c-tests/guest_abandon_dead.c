@@ -1,11 +1,13 @@
 /* guest_abandon_dead.c: the thread of the host's loop has ended, between drains or in the middle of a callback, and another thread
  * abandons the guest, takes over the loop, and closes it. */
 #include "guests.h"
+#include "probe.h"
 
 static host h;
 static guest g;
 static const uint64_t sleeps[] = {SELV_FOREVER, SELV_FOREVER, SELV_GUEST_DONE};
 static uint64_t turns; /* how often the thread drains before it ends by itself */
+static int stops_then; /* it stops the guest, and drains once more */
 
 static void *is_the_host(void *unused) {
   uint64_t i;
@@ -14,11 +16,16 @@ static void *is_the_host(void *unused) {
   CHECK_OK(selv_host_loop_bind(h.loop));
   guest_begin(&g);
   for (i = 0; i < turns; i++) HOST_NEXT(&h);
+  if (stops_then) {
+    CHECK_OK(guest_tell(&g, selv_guest_stop));
+    HOST_NEXT(&h);
+  }
   return NULL;
 }
 
 static void begin(uint64_t drains, const char *finds) {
   turns = drains;
+  stops_then = 0;
   host_begin(&h, HOST_WAKE);
   guest_init(&g, &h);
   g.plan = sleeps;
@@ -101,6 +108,88 @@ static void inside_prepare(void) { ends_here("prepare", ""); }
 static void inside_the_poll_of_the_host(void) { ends_here("poll(0)", ""); }
 static void inside_process(void) { ends_here("process", "+"); }
 
+static void inside_discard(void) {
+  begin(1, "+");
+  g.place = "discard";
+  g.then = guest_loses_its_thread;
+  stops_then = 1;
+  host_lives_and_dies();
+  CHECK(g.was_there);
+  CHECK_EQ_U64(check_tally_get(&g.dones), 0);
+  is_abandoned();
+}
+
+/* ---- the same inside the host's own start_soon ---- */
+
+static int interrupts_first;
+
+static void *interrupts(void *unused) {
+  (void)unused;
+  CHECK_OK(guest_tell(&g, selv_guest_interrupt));
+  return NULL;
+}
+
+static selv_status starts_nothing(void *start_arg, selv_job_fn fn, selv_deliver_fn deliver, void *arg, const char *name) {
+  pthread_t thread;
+  (void)start_arg;
+  (void)fn;
+  (void)deliver;
+  (void)arg;
+  (void)name;
+  if (interrupts_first) { /* by another thread, which the dying one cannot take with it */
+    CHECK(pthread_create(&thread, NULL, interrupts, NULL) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+  }
+  g.was_there = 1;
+  guest_loses_its_thread(&g);
+  return SELV_OK;
+}
+
+static void begin_without_starts(void) {
+  begin(3, "");
+  g.options.start_soon = starts_nothing;
+  host_lives_and_dies();
+  CHECK(g.was_there);
+}
+
+static void inside_start_soon(void) {
+  for (interrupts_first = 0; interrupts_first < 2; interrupts_first++) {
+    begin_without_starts();
+    is_abandoned();
+  }
+}
+
+/* ---- nobody abandons it: who takes the loop over has it end ---- */
+
+static void ends_with_the_new_thread(void) {
+  CHECK(g.was_there);
+  CHECK_EQ_U64(check_tally_get(&g.dones), 0);
+  h.thread = pthread_self();
+  CHECK_OK(selv_host_loop_bind(h.loop));
+  GUEST_ENDS(&g, stops_then ? SELV_E_CANCELLED : SELV_E_BROKEN);
+  host_drain(&h, 0);
+  host_end(&h);
+}
+
+static void a_new_thread_ends_it(void) {
+  static const char *const places[] = {"prepare", "poll(0)", "process", "discard"};
+  size_t i;
+  for (i = 0; i < sizeof places / sizeof places[0]; i++) {
+    begin(i == 3 ? 1 : 3, "+");
+    g.place = places[i];
+    g.then = guest_loses_its_thread;
+    stops_then = i == 3;
+    host_lives_and_dies();
+    ends_with_the_new_thread();
+  }
+  for (interrupts_first = 0; interrupts_first < 2; interrupts_first++) {
+    begin_without_starts();
+    ends_with_the_new_thread();
+  }
+}
+
+/* ---- inside done ---- */
+
 /* done has been called: there is nothing left to be done for this guest. */
 static void ends_in_done(guest *guest) {
   check_tally_add(&guest->dones, 1);
@@ -118,6 +207,27 @@ static void inside_done(void) {
   CHECK_STATUS(guest_abandon(&g, SELV_FOREVER), SELV_E_TOO_LATE);
   takes_over();
   CHECK_EQ_U64(check_tally_get(&g.dones), 1);
+}
+
+/* And what the guest has kept is given back: its loop is closed with the host's handle, its cache ends with the host's. */
+static void nothing_is_kept_of_it(void) {
+  static const uint64_t at_once[] = {SELV_GUEST_DONE};
+  selv_cache *c = probe_cache(0, 0);
+  hook_probe hook;
+  hook_probe_init(&hook, "kept", NULL);
+  selv_hook_release(hook_probe_register(c, &hook, 0));
+  begin(3, "");
+  g.options.cache = c;
+  g.plan = at_once;
+  g.place = "done";
+  g.then = ends_in_done;
+  host_lives_and_dies();
+  guest_free(&g);
+  selv_cache_release(c);
+  CHECK_WAIT(&hook.frees, 1);
+  selv_host_loop_release(h.loop);
+  CHECK_WAIT(&h.freed, 1);
+  host_pipe_closed(&h);
 }
 
 /* The thread that abandons it ends in done: the run is over all the same. */
@@ -201,7 +311,11 @@ int main(void) {
   CHECK_RUN(inside_prepare);
   CHECK_RUN(inside_the_poll_of_the_host);
   CHECK_RUN(inside_process);
+  CHECK_RUN(inside_discard);
+  CHECK_RUN(inside_start_soon);
+  CHECK_RUN(a_new_thread_ends_it);
   CHECK_RUN(inside_done);
+  CHECK_RUN(nothing_is_kept_of_it);
   CHECK_RUN(the_abandoning_thread_ends_too);
   CHECK_RUN(a_new_thread_takes_the_guest_over);
   CHECK_RUN(the_loop_has_been_let_go);

@@ -3,6 +3,8 @@
  * guest_start_soon_misuse.c. */
 #include "guest_starters.h"
 
+#include <malloc.h>
+
 /* What one call was given, for somebody else. */
 typedef struct wrapped {
   starter *s;
@@ -252,6 +254,48 @@ static void abandoned_inside(void) {
   ends(&s, SELV_E_CANCELLED);
 }
 
+/* ---- thousands of polls, and of runs, leave nothing behind ---- */
+
+static selv_status sleeps_a_little(guest *g, uint64_t *out_ns) {
+  *out_ns = check_tally_get(&g->prepares) < 1000 ? 1 : SELV_GUEST_DONE;
+  return SELV_OK;
+}
+
+static void a_thousand_polls(void) {
+  starter s;
+  begin(&s, runs_it_at_once, NULL, "");
+  s.g.polls_anywhere = 1;
+  s.g.on_prepare = sleeps_a_little;
+  guest_begin(&s.g);
+  ends(&s, SELV_OK);
+}
+
+static void fifty_runs(void) {
+  int i;
+  for (i = 0; i < 50; i++) {
+    starter s;
+    begin(&s, keeps, sleeps, "");
+    guest_begin(&s.g);
+    HOST_UNTIL(&s.h, s.asked == 1);
+    CHECK_OK(guest_tell(&s.g, selv_guest_stop));
+    ends(&s, SELV_E_CANCELLED);
+  }
+}
+
+static void nothing_is_left_behind(void) {
+  size_t before, after;
+  a_thousand_polls();
+  fifty_runs();
+  before = mallinfo2().uordblks;
+  a_thousand_polls();
+  a_thousand_polls();
+  fifty_runs();
+  fifty_runs();
+  after = mallinfo2().uordblks;
+  if (after > before + 8192)
+    check_fail(__FILE__, __LINE__, "%llu bytes are in use, it was %llu", (unsigned long long)after, (unsigned long long)before);
+}
+
 /* ---- another thread abandons the guest meanwhile: it waits for start_soon as for any callback ---- */
 
 static check_tally inside, let_go;
@@ -308,6 +352,7 @@ int main(void) {
   CHECK_RUN(interrupted_inside);
   CHECK_RUN(stopped_inside);
   CHECK_RUN(abandoned_inside);
+  CHECK_RUN(nothing_is_left_behind);
   CHECK_RUN(abandoned_while_it_starts);
   CHECK_RUN(abandoned_while_it_refuses);
   return 0;

@@ -192,6 +192,7 @@ static void a_hook_that_fails(int32_t start_code, int32_t before_code) {
   g.plan = sleeps;
   guest_begin(&g);
   GUEST_ENDS(&g, SELV_E_HOOK_FAILED);
+  if (strstr(g.detail, "runtime") == NULL) check_fail(__FILE__, __LINE__, "\"%s\" does not name the hook", g.detail);
   CHECK_EQ_U64(check_tally_get(&g.polls), 0);
   CHECK_EQ_U64(check_tally_get(&g.prepares), 1);
   hook_probe_remove(registered, &hook);
@@ -263,7 +264,8 @@ static void shut_down_before_a_worker_is_free(void) {
   host_end(&h);
 }
 
-static selv_status never_starts(void *data, void (*entry)(void *), void *entry_arg, const char *name, size_t stack_size, void **out_handle) {
+static selv_status never_starts(void *data, void (*entry)(void *), void *entry_arg, const char *name, size_t stack_size,
+                                void **out_handle) {
   (void)data;
   (void)entry;
   (void)entry_arg;

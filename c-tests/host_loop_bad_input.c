@@ -1,5 +1,5 @@
-/* host_loop_bad_input.c: NULL, unknown flags, bad options and older and newer structs to every function of a host loop: answered with a
- * status, results zeroed, and the loop goes on working. */
+/* host_loop_bad_input.c: NULL, unknown flags, bad options and older and newer structs to every function of a host loop: answered
+ * with a status, results zeroed, and the loop goes on working. */
 #include "loops.h"
 
 #define MARK ((selv_host_loop *)(uintptr_t)1) /* an out pointer must be zeroed over this */
@@ -99,7 +99,7 @@ static void bad_options(void) {
 static void older_options(void) {
   selv_host_loop_options whole = SELV_HOST_LOOP_OPTIONS_INIT, room;
   selv_host_loop *l = NULL;
-  static const uint32_t sizes[] = {8, (uint32_t)offsetof(selv_host_loop_options, wake), (uint32_t)offsetof(selv_host_loop_options, wake_arg_free)};
+  static const size_t sizes[] = {8, offsetof(selv_host_loop_options, wake), offsetof(selv_host_loop_options, wake_arg_free)};
   size_t i;
   int token = 0;
   whole.name = "older";
@@ -108,7 +108,7 @@ static void older_options(void) {
   for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
     memset(&room, POISON, sizeof room);
     memcpy(&room, &whole, sizes[i]);
-    room.struct_size = sizes[i];
+    room.struct_size = (uint32_t)sizes[i];
     CHECK_OK(selv_host_loop_new(&room, &l));
     CHECK((selv_host_loop_fd(l) >= 0) == (sizes[i] <= offsetof(selv_host_loop_options, wake)));
     CHECK_OK(selv_host_loop_call_soon(l, woken, NULL, NULL, 0));

@@ -1,5 +1,5 @@
-/* host_loop_bind.c: a loop goes from one thread to another: while it is idle, not while it is drained, and also from a thread that has
- * ended, outside a drain or in the middle of one. What was queued stays queued. */
+/* host_loop_bind.c: a loop goes from one thread to another: while it is idle, not while it is drained, and also from a thread
+ * that has ended, outside a drain or in the middle of one. What was queued stays queued. */
 #include "loops.h"
 
 static void *drains_here(void *arg) {
@@ -156,6 +156,45 @@ static void from_a_thread_that_has_ended(int form) {
   host_end(&h);
 }
 
+static void *takes_it(void *arg) {
+  host_bind((host *)arg);
+  return NULL;
+}
+
+/* What the thread before was told, the next one is told again; not if nothing waits, nor if it is the same one. */
+static void *is_told_and_ends(void *arg) {
+  call_probe *p = (call_probe *)arg;
+  host_message message;
+  host_bind(p->on);
+  call_probe_soon(p);
+  CHECK(host_is_due(p->on));
+  host_take(p->on, &message); /* it hears of it, and does not come to it */
+  return NULL;
+}
+
+static void the_next_thread_is_told_again(int form) {
+  pthread_t thread;
+  call_probe p;
+  host h;
+  host_begin(&h, form);
+  call_probe_init(&p, &h);
+  CHECK(pthread_create(&thread, NULL, is_told_and_ends, &p) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK_EQ_U64(host_is_due(&h), form == HOST_FD);
+  host_bind(&h);
+  CHECK(host_is_due(&h));
+  CHECK_EQ_U64(host_stats(&h).wakes, form == HOST_FD ? 1 : 2);
+  host_bind(&h);
+  CHECK_EQ_U64(host_stats(&h).wakes, form == HOST_FD ? 1 : 2);
+  CHECK_EQ_U64(host_drain(&h, 0), 1);
+  CHECK(!host_is_due(&h));
+  CHECK(pthread_create(&thread, NULL, takes_it, &h) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  host_bind(&h);
+  CHECK(!host_is_due(&h)); /* nothing waits */
+  host_end(&h);
+}
+
 /* ---- a thread that ended inside a drain ---- */
 
 static void ends_the_thread(call_probe *p) {
@@ -263,6 +302,81 @@ static void from_a_thread_that_ended_in_a_nested_drain(int form) {
   host_end(&h);
 }
 
+/* ---- two threads that take it from each other ---- */
+
+#define TAKERS 2
+
+static uint64_t running, next_in_line, many;
+
+static void alone_and_in_order(void *arg) {
+  CHECK_EQ_U64(__atomic_add_fetch(&running, 1, __ATOMIC_SEQ_CST), 1);
+  CHECK_EQ_U64((uint64_t)(uintptr_t)arg, next_in_line); /* a plain number: one drain sees what the one before it wrote */
+  next_in_line++;
+  if (next_in_line % 16 == 0) sched_yield();
+  CHECK_EQ_U64(__atomic_sub_fetch(&running, 1, __ATOMIC_SEQ_CST), 0);
+}
+
+typedef struct taker {
+  selv_host_loop *loop;
+  pthread_t thread;
+  check_tally begun;
+  uint64_t ran, bound, busy, lost;
+} taker;
+
+static void *takes_it_again_and_again(void *arg) {
+  taker *t = (taker *)arg;
+  check_tally_add(&t->begun, 1);
+  while (host_stats_of(t->loop).ran < many) {
+    uint32_t ran = 99;
+    selv_status status = selv_host_loop_bind(t->loop);
+    CHECK(status == SELV_OK || status == SELV_E_BUSY);
+    t->bound += status == SELV_OK;
+    t->busy += status == SELV_E_BUSY;
+    status = selv_host_loop_drain(t->loop, 3, &ran);
+    CHECK(status == SELV_OK || status == SELV_E_WRONG_THREAD);
+    t->lost += status == SELV_E_WRONG_THREAD;
+    CHECK(ran <= (status == SELV_OK ? 3u : 0u));
+    t->ran += ran;
+    sched_yield(); /* to the other */
+  }
+  return NULL;
+}
+
+static void told(void *wake_arg) { __atomic_add_fetch((uint64_t *)wake_arg, 1, __ATOMIC_SEQ_CST); }
+
+static void taken_from_each_other(int form) {
+  selv_host_loop_options options = SELV_HOST_LOOP_OPTIONS_INIT;
+  taker takers[TAKERS];
+  selv_host_loop *l = NULL;
+  uint64_t i, ran = 0, wakes = 0;
+  many = check_scaled(20000);
+  next_in_line = 0;
+  if (form == HOST_WAKE) options.wake = told;
+  options.wake_arg = &wakes;
+  CHECK_OK(selv_host_loop_new(&options, &l));
+  memset(takers, 0, sizeof takers);
+  for (i = 0; i < TAKERS; i++) {
+    takers[i].loop = l;
+    check_tally_init(&takers[i].begun);
+    CHECK(pthread_create(&takers[i].thread, NULL, takes_it_again_and_again, &takers[i]) == 0);
+  }
+  for (i = 0; i < TAKERS; i++) CHECK_WAIT(&takers[i].begun, 1);
+  for (i = 0; i < many; i++)
+    CHECK_OK(selv_host_loop_call_soon(l, alone_and_in_order, (void *)(uintptr_t)i, NULL, 0));
+  for (i = 0; i < TAKERS; i++) {
+    CHECK(pthread_join(takers[i].thread, NULL) == 0);
+    printf("%llu ran in %llu binds, %llu busy, %llu lost\n", (unsigned long long)takers[i].ran, (unsigned long long)takers[i].bound,
+           (unsigned long long)takers[i].busy, (unsigned long long)takers[i].lost);
+    ran += takers[i].ran;
+  }
+  CHECK_EQ_U64(ran, many);
+  CHECK_EQ_U64(next_in_line, many);
+  CHECK_OK(selv_host_loop_bind(l));
+  CHECK_OK(selv_host_loop_close(l));
+  if (form == HOST_WAKE) CHECK_EQ_U64(host_stats_of(l).wakes, wakes);
+  selv_host_loop_release(l);
+}
+
 int main(void) {
   HOST_RUN_BOTH(handed_over_and_back);
   HOST_RUN_BOTH(who_may_wait_for_a_call);
@@ -270,8 +384,10 @@ int main(void) {
   HOST_RUN_BOTH(inside_a_drain_of_this_thread);
   HOST_RUN_BOTH(of_a_closed_loop);
   HOST_RUN_BOTH(from_a_thread_that_has_ended);
+  HOST_RUN_BOTH(the_next_thread_is_told_again);
   HOST_RUN_BOTH(from_a_thread_that_ended_in_a_call);
   HOST_RUN_BOTH(closed_after_a_thread_ended_in_a_call);
   HOST_RUN_BOTH(from_a_thread_that_ended_in_a_nested_drain);
+  HOST_RUN_BOTH(taken_from_each_other);
   return 0;
 }

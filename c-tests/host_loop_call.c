@@ -1,4 +1,5 @@
-/* host_loop_call.c: a thread has the loop's thread run a function and waits for what it gives: number, value, or why there is none. */
+/* host_loop_call.c: a thread has the loop's thread run a function and waits for what it gives: number, value, or why there is
+ * none. */
 #include "loops.h"
 #include "probe.h"
 

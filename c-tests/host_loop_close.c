@@ -1,5 +1,5 @@
-/* host_loop_close.c: a close drops what is queued, in order, on the closing thread, once; refuses what comes later; and may be made
- * from inside a drained call or a drop. When it has returned, no wake runs and none will. */
+/* host_loop_close.c: a close drops what is queued, in order, on the closing thread, once; refuses what comes later; and may be
+ * made from inside a drained call or a drop. When it has returned, no wake runs and none will. */
 #include "loops.h"
 #include "probe.h"
 #include "sync_probe.h"

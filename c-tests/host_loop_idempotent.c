@@ -1,5 +1,5 @@
-/* host_loop_idempotent.c: SELV_CALL_IDEMPOTENT: while a call with the same function and argument waits, a second one is merged into it
- * and its drop is not called. One that runs, or has run, does not wait any more. */
+/* host_loop_idempotent.c: SELV_CALL_IDEMPOTENT: while a call with the same function and argument waits, a second one is merged
+ * into it and its drop is not called. One that runs, or has run, does not wait any more. */
 #include "loops.h"
 
 static void soon_once(call_probe *p) { CHECK_OK(call_probe_queue(p, SELV_CALL_IDEMPOTENT)); }
@@ -199,7 +199,8 @@ static void the_first_ones_drop(int form) {
   host_begin(&h, form);
   call_probe_init(&p, &h);
   soon_once(&p);
-  for (i = 0; i < 5; i++) CHECK_OK(selv_host_loop_call_soon(h.loop, call_probe_run, &p, drop_of_a_merged_one, SELV_CALL_IDEMPOTENT));
+  for (i = 0; i < 5; i++)
+    CHECK_OK(selv_host_loop_call_soon(h.loop, call_probe_run, &p, drop_of_a_merged_one, SELV_CALL_IDEMPOTENT));
   COUNTS(&h, 1, 5, 1);
   host_close(&h);
   CALL_COUNTS(&p, 0, 1);

@@ -1,5 +1,5 @@
-/* host_loop_order.c: calls run in the order in which they were queued, each once, and a drain is bounded: by what was queued when it
- * began, and by the host's own bound. What a call queues runs in a later drain, so it cannot starve the host. */
+/* host_loop_order.c: calls run in the order in which they were queued, each once, and a drain is bounded: by what was queued
+ * when it began, and by the host's own bound. What a call queues runs in a later drain, so it cannot starve the host. */
 #include "loops.h"
 
 #define MANY 1000
@@ -206,7 +206,7 @@ static void from_several_threads(int form, uint32_t max_calls) {
 }
 
 static void from_several_threads_unbounded(int form) { from_several_threads(form, 0); }
-static void from_several_threads_in_threes(int form) { from_several_threads(form, 3); } /* each drain that leaves some: one more wake */
+static void from_several_threads_in_threes(int form) { from_several_threads(form, 3); } /* what is left: one more wake */
 
 int main(void) {
   HOST_RUN_BOTH(in_order);

@@ -1,5 +1,5 @@
-/* host_loop_reentrant.c: a drain inside a drain of the same loop is refused and runs nothing, in whatever kind of callback it is tried;
- * one of another loop is not. Drains and closes off the loop's thread are refused, and so are those in a wake. */
+/* host_loop_reentrant.c: a drain inside a drain of the same loop is refused and runs nothing, in whatever kind of callback it is
+ * tried; one of another loop is not. Drains and closes off the loop's thread are refused, and so are those in a wake. */
 #include "loops.h"
 #include "probe.h"
 

@@ -1,6 +1,6 @@
-/* host_loop_storm.c: several threads queue calls, idempotent calls, waited calls, jobs and operations on a loop that is drained in pieces
- * and, every other time, closed in the middle of it. Nothing is lost and nothing comes twice: what was accepted ran or was dropped. */
-/* timeout: 300 */
+/* host_loop_storm.c: several threads queue calls, idempotent calls, waited calls, jobs and operations on a loop that is drained
+ * in pieces and, every other time, closed in the middle of it. Nothing is lost and nothing comes twice: what was accepted ran or
+ * was dropped. */
 #include "loops.h"
 #include "probe.h"
 #include "sync_probe.h"
@@ -137,8 +137,8 @@ static selv_status submits(storm *s, uint64_t random) {
   return status;
 }
 
-/* One permit comes for each that is asked for, before or after it is abandoned. One that is left over by that is taken back, so that most
- * have to wait. */
+/* One permit comes for each that is asked for, before or after it is abandoned. One that is left over by that is taken back, so that
+ * most have to wait. */
 static selv_status waits_for_a_permit(storm *s, uint64_t random) {
   selv_completion completion;
   selv_status status;
@@ -164,7 +164,8 @@ static selv_status waits_for_a_permit(storm *s, uint64_t random) {
 static uint64_t storm_seed;
 
 static void *produces(void *arg) {
-  static selv_status (*const what[])(storm *, uint64_t) = {queues, queues, queues_once, queues_once, calls, submits, waits_for_a_permit};
+  static selv_status (*const what[])(storm *, uint64_t) = {queues, queues,  queues_once,       queues_once,
+                                                           calls,  submits, waits_for_a_permit};
   storm *s = (storm *)arg;
   uint64_t i, seed = (__atomic_add_fetch(&storm_seed, 2, __ATOMIC_SEQ_CST) * UINT64_C(0x9e3779b97f4a7c15)) | 1;
   for (i = 0; i < s->things; i++) {
@@ -221,7 +222,8 @@ static void storm_round(int form, uint32_t max_calls, uint64_t things, int close
   told = s.soon_ran + s.once_ran + s.call_ran + s.jobs_told + s.ops_told;
   CHECK_EQ_U64(stats.ran, told);
   if (!close_early) CHECK(s.soon_dropped + s.once_dropped + s.call_closed + s.jobs_closed + s.ops_closed == 0);
-  CHECK_EQ_U64(semaphore_stats(s.semaphore).permits, s.ops - s.ops_told - s.ops_at_once - s.taken_back); /* of the others they are back */
+  /* Of those that were closed or abandoned they are back. */
+  CHECK_EQ_U64(semaphore_stats(s.semaphore).permits, s.ops - s.ops_told - s.ops_at_once - s.taken_back);
   CHECK_EQ_U64(semaphore_waiting(s.semaphore), 0);
   CHECK_OK(selv_task_exit(s.task, NULL));
   CHECK_OK(selv_semaphore_free(s.semaphore));

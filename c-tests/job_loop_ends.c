@@ -1,5 +1,5 @@
-/* job_loop_ends.c: waiting for a job that a host loop delivers, and what becomes of jobs whose loop is closed: they are told so on the
- * finishing or the closing thread, with what they gave, so that it can be cleaned up. */
+/* job_loop_ends.c: waiting for a job that a host loop delivers, and what becomes of jobs whose loop is closed: they are told so
+ * on the finishing or the closing thread, with what they gave, so that it can be cleaned up. */
 #include "loops.h"
 #include "probe.h"
 #include "sync_probe.h"
@@ -100,6 +100,7 @@ static void deadlock_on_the_loops_thread(int form) {
   CHECK_LAST_ERROR_HAS("plain");
   CHECK(outcome.status == 0 && outcome.code == 0 && outcome.value == NULL);
   CHECK_STATUS(selv_job_wait(own_job, 1000 * CHECK_MS, NULL), SELV_E_DEADLOCK);
+  CHECK_STATUS(selv_job_wait(own_job, 0, NULL), SELV_E_TIMEDOUT); /* a look is no wait */
   check_tally_add(&p.go, 1);
   UNTIL(host_waiting(&h) == 2);
   CHECK_STATUS(selv_job_wait(running, SELV_FOREVER, &outcome), SELV_E_DEADLOCK);
@@ -227,6 +228,49 @@ static void closed_before_the_drain(int form) {
   CHECK_STATUS(outcome.status, SELV_E_CLOSED);
   CHECK_EQ_U64(outcome.code, 7);
   selv_job_release(handle);
+  host_end(&h);
+  probe_end(c);
+}
+
+/* While a close tells one after the other, those behind cannot be waited for on its thread. */
+static selv_job *job_behind;
+
+static void waits_in_the_close(call_probe *p) {
+  CHECK_STATUS(selv_job_wait(job_behind, SELV_FOREVER, NULL), SELV_E_DEADLOCK);
+  p->n++;
+}
+
+static void waits_in_deliver(void *arg, const selv_outcome *outcome) {
+  CHECK_STATUS(outcome->status, SELV_E_CLOSED);
+  CHECK_STATUS(selv_job_wait(job_behind, SELV_FOREVER, NULL), SELV_E_DEADLOCK);
+  probe_deliver(arg, outcome);
+}
+
+static void waited_for_inside_the_close(int form) {
+  selv_cache *c = probe_cache(1, SELV_FOREVER);
+  selv_job_options job;
+  call_probe call;
+  probe p, q;
+  host h;
+  host_begin(&h, form);
+  call_probe_init(&call, &h);
+  probe_init(&p);
+  probe_init(&q);
+  call.then_drop = waits_in_the_close;
+  call_probe_soon(&call);
+  job = job_on(&h, probe_run, &p);
+  job.deliver = waits_in_deliver;
+  CHECK_OK(selv_cache_submit(c, &job, NULL));
+  job = job_on(&h, probe_run, &q);
+  job_behind = submitted(c, &job);
+  UNTIL(host_waiting(&h) == 3);
+  host_close(&h);
+  CHECK_EQ_U64(call.n, 1);
+  CHECK_EQ_U64(check_tally_get(&p.freed), 1);
+  CHECK_EQ_U64(check_tally_get(&q.freed), 1);
+  CLOSED_TOLD(&q, 1);
+  CHECK_OK(selv_job_wait(job_behind, 0, NULL));
+  selv_job_release(job_behind);
   host_end(&h);
   probe_end(c);
 }
@@ -397,6 +441,7 @@ int main(void) {
   HOST_RUN_BOTH(after_a_shutdown);
   HOST_RUN_BOTH(closed_while_it_runs);
   HOST_RUN_BOTH(closed_before_the_drain);
+  HOST_RUN_BOTH(waited_for_inside_the_close);
   HOST_RUN_BOTH(closed_and_cancelled);
   HOST_RUN_BOTH(closed_before_it_runs);
   HOST_RUN_BOTH(refused_by_a_closed_loop);

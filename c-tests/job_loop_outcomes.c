@@ -1,5 +1,5 @@
-/* job_loop_outcomes.c: a job with a host loop runs on a worker, and is delivered in a drain of that loop, on its thread: however it
- * ended, and in its turn. */
+/* job_loop_outcomes.c: a job with a host loop runs on a worker, and is delivered in a drain of that loop, on its thread: however
+ * it ended, and in its turn. */
 #include "loops.h"
 #include "probe.h"
 #include "sync_probe.h"
@@ -263,6 +263,43 @@ static void no_token_for_it(int form) {
   probe_end(c);
 }
 
+/* ---- inside wake ---- */
+
+/* A wake that runs on a worker, after the job: whatever task it finds there ends, with the job or with the worker. */
+#define WAKES 5
+static selv_task found[WAKES];
+static uint64_t founds;
+
+static void asks_for_its_task(void *wake_arg) {
+  if (!host_is_here((host *)wake_arg)) found[founds++ % WAKES] = selv_task_current();
+  host_wake(wake_arg);
+}
+
+static void the_task_in_a_wake(void) {
+  selv_cache *c = probe_cache(1, SELV_FOREVER);
+  selv_host_loop_options options;
+  selv_job_options job;
+  probe p;
+  host h;
+  int i;
+  host_init(&h, HOST_WAKE);
+  options = host_options(&h);
+  options.wake = asks_for_its_task;
+  CHECK_OK(selv_host_loop_new(&options, &h.loop));
+  h.thread = pthread_self();
+  h.watch = h.queue[0];
+  probe_init(&p);
+  job = job_on(&h, probe_run, &p);
+  for (i = 0; i < WAKES; i++) {
+    CHECK_OK(selv_cache_submit(c, &job, NULL));
+    TOLD(&h, &p, 1, SELV_OK);
+  }
+  CHECK_EQ_U64(founds, WAKES);
+  host_end(&h);
+  probe_end(c);
+  for (i = 0; i < WAKES; i++) CHECK_STATUS(selv_task_interrupt(found[i]), SELV_E_STALE);
+}
+
 /* ---- many ---- */
 
 /* Each of a batch has its own place: a loop, another loop, none. */
@@ -424,6 +461,7 @@ int main(void) {
   HOST_RUN_BOTH(its_thread_ends);
   HOST_RUN_BOTH(with_a_limiter);
   HOST_RUN_BOTH(no_token_for_it);
+  CHECK_RUN(the_task_in_a_wake);
   HOST_RUN_BOTH(submit_many_to_several);
   HOST_RUN_BOTH(in_the_order_of_their_ends);
   HOST_RUN_BOTH(a_chain);

@@ -1,5 +1,5 @@
-/* op_loop_closed.c: the host loop of an operation is closed: before the operation begins, while it waits, or when it has been granted
- * and waits for the drain. Its callback is told SELV_E_CLOSED, once, and what it was granted goes to the next. */
+/* op_loop_closed.c: the host loop of an operation is closed: before the operation begins, while it waits, or when it has been
+ * granted and waits for the drain. Its callback is told SELV_E_CLOSED, once, and what it was granted goes to the next. */
 #include "op_loop_kinds.h"
 
 static void told_closed_at(const char *file, int line, op_stage *s, const char *part) {

@@ -1,5 +1,6 @@
-/* op_loop_ends.c: an operation with a host loop is told how it ended in a drain of that loop, on its thread, whatever ended it: a grant, a
- * cancel, a close, a break, the end of its task. Until the callback begins it can be abandoned, and what it was granted goes on. */
+/* op_loop_ends.c: an operation with a host loop is told how it ended in a drain of that loop, on its thread, whatever ended it:
+ * a grant, a cancel, a close, a break, the end of its task. Until the callback begins it can be abandoned, and what it was
+ * granted goes on. */
 #include "op_loop_kinds.h"
 
 static void *grants(void *arg) {

@@ -1,5 +1,6 @@
-/* op_loop_kinds.h: each primitive that an operation can wait for, in one form, for the tests of operations that a host loop completes:
- * how it is made so that an operation waits, what lets one in, and how one sees whether what was granted is somebody's. */
+/* op_loop_kinds.h: each primitive that an operation can wait for, in one form, for the tests of operations that a host loop
+ * completes: how it is made so that an operation waits, what lets one in, and how one sees whether what was granted is
+ * somebody's. */
 #ifndef SELV_C_TESTS_OP_LOOP_KINDS_H
 #define SELV_C_TESTS_OP_LOOP_KINDS_H
 

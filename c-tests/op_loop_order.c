@@ -1,5 +1,6 @@
-/* op_loop_order.c: completions on a host loop come in the order of the grants, in line with what else is queued there, and never nest:
- * what a callback completes on a loop is for a later drain, and what it completes elsewhere is called when it has returned. */
+/* op_loop_order.c: completions on a host loop come in the order of the grants, in line with what else is queued there, and never
+ * nest: what a callback completes on a loop is for a later drain, and what it completes elsewhere is called when it has
+ * returned. */
 #include "loops.h"
 #include "sync_probe.h"
 
@@ -155,7 +156,7 @@ static void between_two_loops(int form) {
   CHECK_OK(selv_lock_free(l));
 }
 
-/* A plain call of the loop that completes operations: those on no loop run inside it, as on any thread, and those on the loop do not. */
+/* A plain call of the loop that completes operations: those on no loop run inside it, as on any thread, those on the loop do not. */
 static selv_semaphore *released;
 static void releases(call_probe *p) {
   CHECK_OK(selv_semaphore_release(released, 2));

@@ -1,6 +1,5 @@
-/* op_loop_storm.c: operations on a lock, a condition, a semaphore, a limiter and a channel, completed on two loops, one of which is
- * closed in the middle; many are cancelled or abandoned. Each is told once or was abandoned, and everything granted is back. */
-/* timeout: 300 */
+/* op_loop_storm.c: operations on a lock, a condition, a semaphore, a limiter and a channel, completed on two loops, one of which
+ * is closed in the middle; many are cancelled or abandoned. Each is told once or was abandoned, and everything granted is back. */
 #include "loops.h"
 #include "sync_probe.h"
 

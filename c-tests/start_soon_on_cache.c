@@ -74,7 +74,8 @@ static void nobody_is_told(void) {
   CHECK_EQ_U64(check_tally_get(&p.ran), 1);
 }
 
-static selv_status never_starts(void *data, void (*entry)(void *), void *entry_arg, const char *name, size_t stack_size, void **out_handle) {
+static selv_status never_starts(void *data, void (*entry)(void *), void *entry_arg, const char *name, size_t stack_size,
+                                void **out_handle) {
   (void)data;
   (void)entry;
   (void)entry_arg;

@@ -2053,13 +2053,14 @@ int selv_host_loop_fd(const struct selv_host_loop *l);
 
 /**
  * Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
- * thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one.
+ * thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one. If that thread may have been
+ * told that something waits, and not have come to it, `wake` is called again, here.
  *
  * Returns SELV_OK; SELV_E_BUSY (a drain runs on another, living thread); SELV_E_REENTRANT (inside a drain of this loop);
  * SELV_E_CLOSED; SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
  *
- * Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop
- * runs. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+ * Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no; `wake` runs here. Reentrancy: not
+ * from what the loop runs. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
  */
 selv_status selv_host_loop_bind(struct selv_host_loop *l);
 

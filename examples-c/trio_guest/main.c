@@ -1,5 +1,5 @@
-/* main.c: a host with a main loop of GLib's, a JVM, and a guest: a Trio program, which runs in turns of that loop. Trio's blocking calls and
- * its polls run on workers of one thread cache, and each of these is a thread of the JVM, attached once, for its whole life: a
+/* main.c: a host with a main loop of GLib's, a JVM, and a guest: a Trio program, which runs in turns of that loop. Trio's blocking calls
+ * and its polls run on workers of one thread cache, and each of these is a thread of the JVM, attached once, for its whole life: a
  * Python function in a worker calls Java and attaches nothing. */
 #include <stdio.h>
 #include <stdlib.h>

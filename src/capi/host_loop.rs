@@ -178,20 +178,21 @@ pub unsafe extern "C" fn selv_host_loop_fd(l: *const HostLoop) -> c_int {
 }
 
 /// Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
-/// thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one.
+/// thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one. If that thread may have been
+/// told that something waits, and not have come to it, `wake` is called again, here.
 ///
 /// Returns SELV_OK; SELV_E_BUSY (a drain runs on another, living thread); SELV_E_REENTRANT (inside a drain of this loop);
 /// SELV_E_CLOSED; SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
 ///
-/// Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no. Reentrancy: not from what the loop
-/// runs. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
+/// Threads: any; the host sees to it that the thread before it does not drain any more. Blocks: no; `wake` runs here. Reentrancy: not
+/// from what the loop runs. Fork: SELV_E_FORKED in a child. NULL: `l` must not be NULL.
 ///
 /// # Safety
 /// `l` is NULL or a host loop.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn selv_host_loop_bind(l: *mut HostLoop) -> selv_status {
+pub unsafe extern "C-unwind" fn selv_host_loop_bind(l: *mut HostLoop) -> selv_status {
     // SAFETY: as this function's own contract.
-    guard(|| unsafe { borrow(l, "loop") }?.bind())
+    finish(unsafe { borrow(l, "loop") }.and_then(|host| host.bind()))
 }
 
 /// Has the loop run `fn(arg)`, on its own thread, in a drain to come, in the order in which calls were accepted; what was written

@@ -17,7 +17,7 @@ use super::queue;
 use super::spawn;
 use super::submit::Delivery;
 use super::sync::task::{self, TaskId};
-use super::sync::{current, exit};
+use super::sync::{completions, current, exit};
 use super::trace;
 use super::worker::CacheRef;
 use crate::sys::clock::{self, Deadline};
@@ -33,6 +33,8 @@ use std::sync::Arc;
 static LOST: ExitKey = ExitKey::new(lost);
 
 unsafe extern "C" fn lost(node: *mut c_void) {
+    // What the thread had in hand comes first: who is told of the job's end may want it.
+    completions::thread_ends();
     // SAFETY: the key holds the worker's own node, which is never freed.
     super::lost::worker(unsafe { &*node.cast::<Node>() });
 }
@@ -168,13 +170,21 @@ fn work(node: &'static Node, job: &'static Job, fresh: bool) -> After {
 /// Delivers, frees, finishes; noting each step, in case that the host's function ends the thread. A fork child that comes back
 /// from `deliver` leaves the rest to the parent.
 fn hand_on(node: &'static Node, job: &'static Job, outcome: &Outcome, deliver: Option<DeliverFn>) {
-    let to_tell = Delivery {
-        deliver,
-        ..Delivery::of(job)
-    };
-    let Some(outcome) = &outcome::hand_over(to_tell, job.ticket, outcome) else {
-        node.current.set(None);
-        return;
+    let outcome = &match job.ticket {
+        Some(ticket) if ticket.host.is_some() => {
+            // The host is woken in there: what it does then is none of the job's.
+            node.current.set(None);
+            let to_tell = Delivery {
+                deliver,
+                ..Delivery::of(job)
+            };
+            let Some(outcome) = outcome::hand_over(to_tell, job.ticket, outcome) else {
+                return;
+            };
+            node.current.set(Some(job));
+            outcome
+        }
+        _ => *outcome,
     };
     node.outcome.set(*outcome);
     node.stage.set(Stage::Delivering);

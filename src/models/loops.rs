@@ -34,6 +34,8 @@ struct Bell {
     drains: AtomicU32,
     /// Calls that have run on this loop.
     turns: AtomicU32,
+    /// From here on none is to run.
+    dropping: AtomicBool,
 }
 
 impl Host {
@@ -45,6 +47,7 @@ impl Host {
             answering: AtomicU64::new(0),
             drains: AtomicU32::new(0),
             turns: AtomicU32::new(0),
+            dropping: AtomicBool::new(false),
         });
         let wake = Wake {
             // SAFETY: these functions take what such functions are called with.
@@ -147,6 +150,8 @@ enum Then {
     Nothing,
     CallSoon(Arc<HostLoop>, Arc<Call>),
     Close(Arc<HostLoop>),
+    /// Gives back the host's handle.
+    Release(Arc<HostLoop>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -230,12 +235,15 @@ unsafe extern "C-unwind" fn run_call(arg: *mut c_void) {
         Then::Nothing => {}
         Then::CallSoon(queue, next) => assert!(next.soon(queue)),
         Then::Close(queue) => drain::close(queue).expect("from a callback, too"),
+        Then::Release(queue) => drain::release(Arc::clone(queue)),
     }
 }
 
 unsafe extern "C-unwind" fn drop_call(arg: *mut c_void) {
     // SAFETY: as in `run_call`.
-    unsafe { Call::of(arg) }.dropped.fetch_add(1, Relaxed);
+    let call = unsafe { Call::of(arg) };
+    call.bell.dropping.store(true, Relaxed);
+    call.dropped.fetch_add(1, Relaxed);
 }
 
 /// For a call that is waited for.
@@ -493,6 +501,35 @@ fn last_handle_against_call() {
         for call in &calls {
             assert_eq!(call.fate(true), Fate::Dropped);
         }
+    });
+}
+
+/// A callback gives back the host's handle, and the last one is released elsewhere, inside the drain: what has not run by then is dropped.
+#[test]
+fn last_handle_against_drain() {
+    let (ran, dropped) = (Fate::Ran, Fate::Dropped);
+    let outcomes = [(ran, ran), (ran, dropped), (dropped, dropped)];
+    explore_outcomes(3, outcomes, || {
+        let host = Host::new();
+        let releasing = Call::then(&host, Then::Release(Arc::clone(&host.queue)));
+        let calls = [Call::new(&host), Call::new(&host)];
+        assert!(releasing.soon(&host.queue));
+        assert!(calls.iter().all(|call| call.soon(&host.queue)));
+        host.queue.retain();
+        let other = thread::spawn({
+            let (queue, releasing) = (Arc::clone(&host.queue), Arc::clone(&releasing));
+            move || {
+                while !releasing.has_run() {
+                    thread::yield_now();
+                }
+                drain::release(queue);
+            }
+        });
+        host.drain();
+        other.join().unwrap();
+        host.check_closed();
+        assert_eq!(releasing.fate(true), Fate::Ran);
+        (calls[0].fate(true), calls[1].fate(true))
     });
 }
 

@@ -118,6 +118,7 @@ impl ForkReset for State {
     fn reset_in_child(&mut self) {
         self.phase = Phase::Over;
         self.caller = 0;
+        self.left = Left::Nothing;
         std::mem::forget(self.end.take());
     }
 }
@@ -437,6 +438,10 @@ impl Guest {
         }
         drop(state);
         self.discard(polled);
+        if !self.host.is_of_this_process() {
+            // It has forked, and this is the child.
+            return;
+        }
         if !cfg!(selv_mutant = "done_under_interrupt") {
             self.interrupting.await_end();
         }

@@ -18,7 +18,10 @@ use crate::sys::lock::{ForkLock, Guard};
 use crate::sys::sync::{AtomicU64, Ordering};
 use crate::sys::{fork, thread};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Relaxed},
+};
 
 /// The host's own way to be woken.
 #[derive(Clone, Copy)]
@@ -204,14 +207,20 @@ impl HostLoop {
     /// REENTRANT, BUSY (a drain is running, here or elsewhere), CLOSED, FORKED.
     pub fn bind(&self) -> Result<()> {
         self.check_process()?;
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let drainer = state.drainer;
         if state.closed {
             drop(state);
             return Err(self.is_closed());
         }
         if drainer == 0 {
+            let before = self.thread.load(Ordering::Relaxed);
             self.thread.store(thread::token(), Ordering::Relaxed);
+            if before != thread::token() && matches!(self.waker, Waker::Call(_)) {
+                // The thread before may have been told, and not have come to it.
+                state.armed = false;
+                self.wake(state);
+            }
             return Ok(());
         }
         drop(state);
@@ -284,6 +293,10 @@ impl HostLoop {
     /// Takes the oldest entry, to be run.
     pub(super) fn next_to_run(&self) -> Option<Entry> {
         let mut state = self.state.lock();
+        if state.closed {
+            // Whoever closed it drops what is left, maybe on another thread.
+            return None;
+        }
         let entry = state.pop()?;
         state.counts.ran += 1;
         Some(entry)
@@ -383,7 +396,8 @@ impl HostLoop {
 
     /// True if that was the last handle.
     pub(super) fn release_one(&self) -> bool {
-        self.handles.fetch_sub(1, Relaxed) == 1
+        // What was done with the other handles comes before the close.
+        self.handles.fetch_sub(1, AcqRel) == 1
     }
 
     /// # Errors

@@ -6,6 +6,7 @@ use crate::core::callback::Outcome;
 use crate::core::error::{self, Error};
 use crate::core::job::TicketRef;
 use crate::core::submit::Delivery;
+use crate::sys::fork;
 use std::cell::Cell;
 
 /// An outcome on its way.
@@ -63,6 +64,7 @@ fn to_loop(job: Delivery, ticket: TicketRef, outcome: &Outcome) -> Option<Outcom
 impl Delivered {
     pub fn tell(&self) {
         let (begun, outcome) = (self.begun.get(), self.outcome.get());
+        let born_in = fork::generation();
         if begun < Step::Deliver {
             self.begun.set(Step::Deliver);
             self.ticket.adopt();
@@ -73,13 +75,14 @@ impl Delivered {
                 deliver.call(self.job.arg.0, &outcome);
             }
         }
-        if begun < Step::Free {
+        // A fork child that comes back leaves the rest to the parent.
+        if begun < Step::Free && born_in == fork::generation() {
             self.begun.set(Step::Free);
             if let Some(free) = self.job.arg_free {
                 free.call(self.job.arg.0);
             }
         }
-        if begun < Step::Finish {
+        if begun < Step::Finish && born_in == fork::generation() {
             self.begun.set(Step::Finish);
             self.ticket.finish(outcome);
             self.ticket.release();

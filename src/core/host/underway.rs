@@ -15,9 +15,15 @@ pub struct Underway(AtomicU32);
 /// Somebody waits for the count to fall.
 const AWAITED: u32 = 1 << 31;
 
+/// A call on this thread, inside another one or none. On the stack: such functions return.
+struct Here {
+    of: *const Underway,
+    outer: *const Here,
+}
+
 thread_local! {
-    // What the innermost call on this thread is counted by.
-    static HERE: Cell<*const Underway> = const { Cell::new(std::ptr::null()) };
+    // The innermost.
+    static HERE: Cell<*const Here> = const { Cell::new(std::ptr::null()) };
 }
 
 impl Underway {
@@ -32,23 +38,39 @@ impl Underway {
 
     /// With no lock held: makes the call that was counted.
     pub fn call(&self, call: CallFn, arg: Opaque) {
-        let outer = HERE.with(|here| here.replace(self));
+        let here = Here {
+            of: self,
+            outer: HERE.with(Cell::get),
+        };
+        HERE.with(|innermost| innermost.set(&raw const here));
         call.call(arg.0);
-        HERE.with(|here| here.set(outer));
+        HERE.with(|innermost| innermost.set(here.outer));
         // Release pairs with the Acquire in `await_end`: the call is over.
         if self.0.fetch_sub(1, Ordering::Release) & AWAITED != 0 {
             futex::wake(&self.0, futex::ALL);
         }
     }
 
+    /// How many of them the calling thread is inside of.
+    fn here(&self) -> u32 {
+        let mut count = 0;
+        let mut here = HERE.with(Cell::get);
+        // SAFETY: the calls of this thread, all of which are still under way.
+        while let Some(call) = unsafe { here.as_ref() } {
+            count += u32::from(std::ptr::eq(call.of, self));
+            here = call.outer;
+        }
+        count
+    }
+
     /// The calling thread is inside one.
     pub fn is_here(&self) -> bool {
-        HERE.with(Cell::get) == std::ptr::from_ref(self)
+        self.here() > 0
     }
 
     /// Waits until no other thread is inside one.
     pub fn await_end(&self) {
-        let own = u32::from(self.is_here());
+        let own = self.here();
         loop {
             let word = self.0.fetch_or(AWAITED, Ordering::Acquire) | AWAITED;
             if word & !AWAITED <= own {
