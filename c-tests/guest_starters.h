@@ -1,5 +1,5 @@
-/* guest_starters.h: a guest with a start_soon of the host's own, shared by guest_start_soon.c and guest_start_soon_misuse.c: what it was asked
- * for, and the two simplest answers. */
+/* guest_starters.h: a guest with a start_soon of the host's own, shared by guest_start_soon.c and guest_start_soon_misuse.c: what it was
+ * asked for, and the two simplest answers. */
 #ifndef SELV_C_TESTS_GUEST_STARTERS_H
 #define SELV_C_TESTS_GUEST_STARTERS_H
 

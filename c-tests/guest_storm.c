@@ -197,7 +197,7 @@ int main(void) {
   pthread_t thread[THREADS];
   uint64_t i;
   cache = probe_cache(2, 0); /* fewer workers than polls */
-  most_lives = check_scaled(1000);
+  most_lives = check_scaled(3000);
   for (i = 0; i < HOSTS; i++) {
     host_init(&hosts[i], i % 2 ? HOST_FD : HOST_WAKE);
     hosts[i].max_calls = (uint32_t)i; /* one takes what there is, the other one call at a time */

@@ -55,7 +55,7 @@ static inline int host_drains_here(const host *h) {
 enum guest_after { GUEST_START, GUEST_PREPARE, GUEST_FOUND, GUEST_EMPTY, GUEST_POLL, GUEST_PROCESS, GUEST_END, GUEST_DISCARD, GUEST_DONE };
 
 #define GUEST_DEADLINES 64
-#define GUEST_LOOP (UINT64_MAX - 7)
+#define GUEST_LOOP (UINT64_MAX - 7) /* the end of a plan: from here on prepare answers what the loop does */
 
 typedef struct guest guest;
 
@@ -70,20 +70,19 @@ struct guest {
   selv_status (*on_prepare)(guest *g, uint64_t *out_ns);
   selv_status (*on_poll)(guest *g, uint64_t timeout_ns, void **out_events);
   selv_status (*on_process)(guest *g, void *events);
-  void (*on_interrupt)(guest *g);
-  void (*on_discard)(guest *g);
   void (*on_done)(guest *g, selv_status why);
   void (*on_deadline)(guest *g); /* one has passed */
   void (*on_input)(guest *g, const char *data, size_t len);
-  const uint64_t *plan; /* what prepare answers, one after the other; from GUEST_LOOP on, what the loop answers */
-  const char *finds;    /* what polls do: + find something, - nothing, w wait as the loop does; at its end, w */
-  const char *place;           /* the callback that calls `then`, the first time that it is called, before all else; ... */
-  void (*then)(guest *g);      /* ... "prepare", "poll(0)", "poll", "process", "interrupt", "discard", "done" */
+  const uint64_t *plan;   /* what prepare answers, one after the other; ends with SELV_GUEST_DONE or GUEST_LOOP */
+  const char *finds;      /* what polls do: + find something, - nothing, w wait as the loop does; at its end, w */
+  const char *place;      /* "prepare", "poll(0)", "poll", "process", "interrupt", "discard" or "done": there ... */
+  void (*then)(guest *g); /* ... this is called, the first time */
   check_journal *journal;
-  int notes_interrupts;
+  int notes_interrupts; /* in the journal, too */
   int polls_anywhere; /* the test's own start_soon may run a poll on the host's thread */
   int keeps_events;   /* no discard is given: events that are not processed are freed by done */
   void *user;
+  int was_there; /* `then` has been called */
 
   host *h;
   selv_guest_options options;
@@ -96,8 +95,8 @@ struct guest {
   int interrupting;   /* interrupts that are running */
   int silent;         /* from now on only who abandons it may call it */
   uint64_t ns;        /* what prepare said */
-  uint64_t telling, told;         /* interrupts asked for: begun, returned */
-  uint64_t told_before, served;   /* those that had returned when the last callback ended, and before the last prepare */
+  uint64_t telling, told;       /* interrupts asked for: begun, returned */
+  uint64_t told_before, served; /* those that had returned when the last callback ended, and before the last prepare */
   guest_events *events;
   uint64_t polled, processed, discarded; /* events */
   uint64_t last_serial;
@@ -115,9 +114,7 @@ struct guest {
   int finish;           /* guarded: with nothing left to do, prepare says so */
   uint64_t deadlines[GUEST_DEADLINES];
   int deadline_count;
-  uint64_t fired, input;
-
-  int was_there; /* `then` has been called */
+  uint64_t fired, input; /* deadlines that have passed, bytes that have come */
 };
 
 static __thread const guest *guest_called;    /* whose function of the library this thread is calling */
@@ -352,7 +349,6 @@ static inline void guest_discard(void *arg, void *events) {
   g->discarded++;
   pthread_mutex_unlock(&g->mutex);
   guest_is_at(g, "discard");
-  if (g->on_discard) g->on_discard(g);
   pthread_mutex_lock(&g->mutex);
   guest_leave(g, GUEST_DISCARD, "discard");
 }
@@ -366,7 +362,6 @@ static inline void guest_interrupt(void *arg) {
   pthread_mutex_unlock(&g->mutex);
   guest_loop_interrupt(g);
   guest_is_at(g, "interrupt");
-  if (g->on_interrupt) g->on_interrupt(g);
   check_tally_add(&g->interrupts, 1);
   pthread_mutex_lock(&g->mutex);
   CHECK(g->after != GUEST_DONE);

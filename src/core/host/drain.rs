@@ -5,6 +5,7 @@
 
 use super::entry::Entry;
 use super::host_loop::HostLoop;
+use super::underway;
 use crate::core::callback::{JobFn, Opaque};
 use crate::core::error::Result;
 use crate::core::name::Name;
@@ -181,6 +182,7 @@ pub fn release(host: Arc<HostLoop>) {
 
 /// The thread ends, maybe inside a function that it was running for a loop.
 pub fn thread_ends() {
+    underway::thread_ends();
     loop {
         let frame = TOP.with(Cell::get);
         if frame.is_null() {

@@ -139,6 +139,8 @@ pub fn call(host: &HostLoop, run: JobFn, arg: Opaque, timeout_ns: u64) -> Result
         arg,
     });
     host.push(|| Entry::Call(Arc::clone(&call)))?;
+    // The host's wake function may have forked.
+    host.check_process()?;
     let outcome = match submit::wait(&ticket, deadline) {
         Err(e) if e.status == error::TIMEDOUT && ticket.cancel() => {
             host.withdraw(|entry| matches!(entry, Entry::Call(c) if Arc::ptr_eq(c, &call)));

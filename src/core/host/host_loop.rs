@@ -95,7 +95,7 @@ impl HostLoop {
         self.thread.load(Ordering::Relaxed) == thread::token() && self.is_of_this_process()
     }
 
-    fn check_process(&self) -> Result<()> {
+    pub(super) fn check_process(&self) -> Result<()> {
         if self.is_of_this_process() {
             return Ok(());
         }
@@ -276,6 +276,10 @@ impl HostLoop {
     /// The drain is over; `left` is what it could not finish, since its thread has ended. Given back if the loop is closed.
     pub(super) fn end_drain(&self, left: Option<Entry>) -> Option<Entry> {
         let mut state = self.state.lock();
+        if state.drainer != thread::token() {
+            // It had ended already, and the thread ended in the wake that followed.
+            return left;
+        }
         state.drainer = 0;
         if state.closed {
             return left;
@@ -317,10 +321,12 @@ impl HostLoop {
         Some(entry)
     }
 
-    /// Takes off the queue what nobody waits for any more.
+    /// Takes off the queue what nobody waits for any more. A drain that is under way comes to it itself: it has counted it.
     pub(super) fn withdraw(&self, is_it: impl Fn(&Entry) -> bool) {
         let mut state = self.state.lock();
-        if let Some(at) = state.queue.iter().position(is_it) {
+        if state.drainer == 0
+            && let Some(at) = state.queue.iter().position(is_it)
+        {
             let entry = state.queue.remove(at);
             state.counts.dropped += 1;
             drop(state);

@@ -45,8 +45,8 @@ fn find(number: u64) -> Option<Arc<Guest>> {
     POLLS.lock().expected.get(&number).map(Arc::clone)
 }
 
-pub const JOB: RawJobFn = job;
-pub const DELIVER: RawDeliverFn = deliver;
+pub(crate) const JOB: RawJobFn = job;
+pub(crate) const DELIVER: RawDeliverFn = deliver;
 
 /// The number travels as the job's argument.
 pub fn argument(number: u64) -> *mut c_void {

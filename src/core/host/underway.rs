@@ -4,6 +4,7 @@
 //! so it waits for all that began before, and none begins later.
 
 use crate::core::callback::{CallFn, Opaque};
+use crate::core::sync::current;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
 use crate::sys::sync::{AtomicU32, Ordering, thread_local};
@@ -15,15 +16,15 @@ pub struct Underway(AtomicU32);
 /// Somebody waits for the count to fall.
 const AWAITED: u32 = 1 << 31;
 
-/// A call on this thread, inside another one or none. On the stack: such functions return.
+/// A call on this thread, inside another one or none. Not on the stack: it is found when the thread ends, too.
 struct Here {
     of: *const Underway,
-    outer: *const Here,
+    outer: *mut Here,
 }
 
 thread_local! {
     // The innermost.
-    static HERE: Cell<*const Here> = const { Cell::new(std::ptr::null()) };
+    static HERE: Cell<*mut Here> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 impl Underway {
@@ -38,13 +39,20 @@ impl Underway {
 
     /// With no lock held: makes the call that was counted.
     pub fn call(&self, call: CallFn, arg: Opaque) {
-        let here = Here {
+        current::watch_end();
+        let here = Box::into_raw(Box::new(Here {
             of: self,
             outer: HERE.with(Cell::get),
-        };
-        HERE.with(|innermost| innermost.set(&raw const here));
+        }));
+        HERE.with(|innermost| innermost.set(here));
         call.call(arg.0);
+        // SAFETY: made above; the calls of a thread return in order.
+        let here = unsafe { Box::from_raw(here) };
         HERE.with(|innermost| innermost.set(here.outer));
+        self.end();
+    }
+
+    fn end(&self) {
         // Release pairs with the Acquire in `await_end`: the call is over.
         if self.0.fetch_sub(1, Ordering::Release) & AWAITED != 0 {
             futex::wake(&self.0, futex::ALL);
@@ -78,5 +86,17 @@ impl Underway {
             }
             futex::wait(&self.0, word, Deadline::NEVER);
         }
+    }
+}
+
+/// The thread has ended, maybe inside such calls: they are over.
+pub fn thread_ends() {
+    let mut here = HERE.with(Cell::take);
+    while !here.is_null() {
+        // SAFETY: made by `call`, which the thread will not come back to.
+        let call = unsafe { Box::from_raw(here) };
+        // SAFETY: what a call is counted by lives until it has been waited for.
+        unsafe { &*call.of }.end();
+        here = call.outer;
     }
 }
