@@ -284,6 +284,43 @@ static void inside_a_drop(int form) {
   host_end(&h);
 }
 
+/* In a wake: the child comes back to a call that nobody answers there. */
+static pid_t forked_in_wake;
+
+static void forks_in_wake(void *wake_arg) {
+  forked_in_wake = forked();
+  if (forked_in_wake != 0) host_wake(wake_arg);
+}
+
+static void *calls_and_is_woken(void *arg) {
+  selv_host_loop *l = (selv_host_loop *)arg;
+  selv_status status = selv_host_loop_call(l, probe_run, NULL, SELV_FOREVER, NULL);
+  if (forked_in_wake == 0) {
+    CHECK_STATUS(status, SELV_E_FORKED);
+    _exit(0);
+  }
+  CHECK_STATUS(status, SELV_E_CLOSED);
+  return NULL;
+}
+
+static void inside_a_wake(void) {
+  selv_host_loop_options options;
+  pthread_t thread;
+  host h;
+  host_init(&h, HOST_WAKE);
+  options = host_options(&h);
+  options.wake = forks_in_wake;
+  CHECK_OK(selv_host_loop_new(&options, &h.loop));
+  h.thread = pthread_self();
+  forked_in_wake = -1;
+  CHECK(pthread_create(&thread, NULL, calls_and_is_woken, h.loop) == 0);
+  CHECK_WAIT(&h.woken, 1);
+  REAP(forked_in_wake);
+  host_close(&h);
+  CHECK(pthread_join(thread, NULL) == 0);
+  host_end(&h);
+}
+
 /* ---- while other threads are in the middle of it ---- */
 
 static uint64_t stop_queueing;
@@ -382,6 +419,7 @@ int main(void) {
   HOST_RUN_BOTH(inside_a_drained_call);
   HOST_RUN_BOTH(inside_deliver);
   HOST_RUN_BOTH(inside_a_drop);
+  CHECK_RUN(inside_a_wake);
   HOST_RUN_BOTH(while_others_queue_and_drain);
   HOST_RUN_BOTH(outcomes_and_completions);
   return 0;

@@ -1,5 +1,5 @@
 /* guest_abandon.c: the host's loop has died, and the guest is brought to its end by whoever is left: the poll is told to return and
- * waited for, then comes done(SELV_E_CLOSED), on the thread that abandons. How the host came to die is in guest_abandon_dead.c. */
+ * waited for, then comes done(SELV_E_CLOSED), on the thread that abandons. How the host came to die is in guest_thread_ends.c. */
 #include "guests.h"
 
 static host h;

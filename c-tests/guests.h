@@ -251,14 +251,10 @@ static inline void guest_is_at(guest *g, const char *place) {
   if (__atomic_exchange_n(&g->was_there, 1, __ATOMIC_SEQ_CST) == 0) g->then(g);
 }
 
-/* An interrupt may have come since the last prepare was due: then a tick may end without a poll of a worker. */
-static inline int guest_is_cut_short(const guest *g) { return __atomic_load_n(&g->telling, __ATOMIC_SEQ_CST) > g->served; }
-
 static inline selv_status guest_prepare(void *arg, uint64_t *out_ns) {
   guest *g = (guest *)arg;
   selv_status status;
-  /* After a poll that found nothing only if the tick was cut short by an interrupt. */
-  guest_enter(g, "prepare", GUEST_AFTER(GUEST_START) | GUEST_AFTER(GUEST_PROCESS) | (guest_is_cut_short(g) ? GUEST_AFTER(GUEST_EMPTY) : 0));
+  guest_enter(g, "prepare", GUEST_AFTER(GUEST_START) | GUEST_AFTER(GUEST_PROCESS));
   CHECK(g->events == NULL);
   CHECK_EQ_U64(*out_ns, 0);
   g->served = g->told_before; /* others came perhaps a moment before this call, and are for the next one */
@@ -320,6 +316,9 @@ static inline void guest_free_events(guest *g, void *events) {
   free(e);
   g->events = NULL;
 }
+
+/* An interrupt may have come since the last prepare was due: then a tick may end without a poll of a worker. */
+static inline int guest_is_cut_short(const guest *g) { return __atomic_load_n(&g->telling, __ATOMIC_SEQ_CST) > g->served; }
 
 static inline selv_status guest_process(void *arg, void *events) {
   guest *g = (guest *)arg;
@@ -501,10 +500,12 @@ static inline void guest_finish_here(guest *g) {
   pthread_mutex_unlock(&g->mutex);
 }
 
-/* From anywhere. */
+/* From anywhere. A prepare that comes by may see it before the interrupt, which is then too late, and not needed. */
 static inline selv_status guest_finish(guest *g) {
+  selv_status status;
   guest_finish_here(g);
-  return guest_tell(g, selv_guest_interrupt);
+  status = guest_tell(g, selv_guest_interrupt);
+  return status == SELV_E_TOO_LATE ? SELV_OK : status;
 }
 
 /* From now on nothing may come but its end, and that from whoever abandons it. */

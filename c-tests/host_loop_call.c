@@ -222,6 +222,49 @@ static void out_of_the_middle(int form) {
   host_end(&h);
 }
 
+/* The time of one passes in the middle of a drain, and that of another which came when it had begun: they leave the queue, and what a
+ * call queues meanwhile does not take their place in this drain. */
+typedef struct late_ones {
+  caller before, meanwhile;
+  call_probe queued;
+} late_ones;
+
+static void outlasts_and_queues(call_probe *p) {
+  late_ones *late = (late_ones *)p->object;
+  CHECK_WAIT(&late->before.ended, 1);
+  CHECK_EQ_U64(host_waiting(p->on), 1); /* the call behind */
+  call_probe_soon(&late->queued);
+  caller_start(&late->meanwhile, p->on, never, CHECK_MS);
+  CHECK_WAIT(&late->meanwhile.ended, 1);
+  CHECK_EQ_U64(host_waiting(p->on), 2);
+}
+
+static void while_a_drain_runs(int form) {
+  call_probe p, behind;
+  late_ones late;
+  host h;
+  host_begin(&h, form);
+  call_probe_init(&p, &h);
+  call_probe_init(&behind, &h);
+  call_probe_init(&late.queued, &h);
+  p.then = outlasts_and_queues;
+  p.object = &late;
+  call_probe_soon(&p);
+  caller_start(&late.before, &h, never, 100 * CHECK_MS);
+  UNTIL(host_stats(&h).accepted == 2);
+  call_probe_soon(&behind);
+  CHECK_EQ_U64(host_drain(&h, 0), 2);
+  CALLER_ENDED(&late.before, SELV_E_TIMEDOUT);
+  CALLER_ENDED(&late.meanwhile, SELV_E_TIMEDOUT);
+  CALL_COUNTS(&p, 1, 0);
+  CALL_COUNTS(&behind, 1, 0);
+  CALL_COUNTS(&late.queued, 0, 0);
+  CHECK(host_is_due(&h));
+  CHECK_EQ_U64(host_drain(&h, 0), 1);
+  CALL_COUNTS(&late.queued, 1, 0);
+  host_end(&h);
+}
+
 /* Once it has begun its end is waited for. On a slow machine it may not begin in so little time: then it gets more. */
 static void begun_in_time(int form) {
   uint64_t timeout_ns;
@@ -456,6 +499,7 @@ int main(void) {
   HOST_RUN_BOTH(from_another_loop);
   HOST_RUN_BOTH(timed_out_and_never_run);
   HOST_RUN_BOTH(out_of_the_middle);
+  HOST_RUN_BOTH(while_a_drain_runs);
   HOST_RUN_BOTH(begun_in_time);
   HOST_RUN_BOTH(closed_before_it_began);
   HOST_RUN_BOTH(closed_by_what_is_called);

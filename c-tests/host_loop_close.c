@@ -425,6 +425,42 @@ static void waits_for_a_wake_that_runs(void) {
   CHECK_EQ_U64(check_tally_get(&freed), 1);
 }
 
+/* A runtime that ends the thread inside wake, which it must not: nobody waits for that wake. */
+static void wakes_and_ends(void *wake_arg) {
+  host *h = (host *)wake_arg;
+  host_post(h, NULL, NULL);
+  check_tally_add(&h->woken, 1);
+  if (!host_is_here(h)) pthread_exit(NULL);
+}
+
+static void *queues_and_ends(void *arg) {
+  call_probe_soon((call_probe *)arg);
+  check_fail(__FILE__, __LINE__, "the wake returned");
+  return NULL;
+}
+
+static void after_a_wake_that_ended_its_thread(void) {
+  selv_host_loop_options options;
+  pthread_t thread;
+  call_probe p;
+  host h;
+  host_init(&h, HOST_WAKE);
+  options = host_options(&h);
+  options.wake = wakes_and_ends;
+  CHECK_OK(selv_host_loop_new(&options, &h.loop));
+  h.thread = pthread_self();
+  h.watch = h.queue[0];
+  call_probe_init(&p, &h);
+  CHECK(pthread_create(&thread, NULL, queues_and_ends, &p) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK_EQ_U64(host_drain(&h, 0), 1);
+  CHECK(pthread_create(&thread, NULL, queues_and_ends, &p) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  host_close(&h);
+  CALL_COUNTS(&p, 1, 1);
+  host_end(&h);
+}
+
 int main(void) {
   HOST_RUN_BOTH(in_order);
   HOST_RUN_BOTH(twice);
@@ -437,5 +473,6 @@ int main(void) {
   HOST_RUN_BOTH(of_each_kind);
   HOST_RUN_BOTH(no_wake_after_it);
   CHECK_RUN(waits_for_a_wake_that_runs);
+  CHECK_RUN(after_a_wake_that_ended_its_thread);
   return 0;
 }

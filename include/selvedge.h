@@ -1494,14 +1494,6 @@ typedef struct selv_channel_stats {
  */
 typedef int32_t (*selv_write_fn)(void *arg, const char *data, size_t len);
 
-typedef int32_t (*RawJobFn)(void*, void**);
-
-typedef void (*RawDeliverFn)(void*, const struct selv_outcome*);
-
-#define JOB job
-
-#define DELIVER deliver
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -2038,7 +2030,7 @@ struct selv_host_loop *selv_host_loop_retain(struct selv_host_loop *l);
  * thread, whichever that is. A living guest has a reference of its own.
  *
  * Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: in a child
- * it gives memory and descriptor back, and nothing is dropped or called. NULL: does nothing.
+ * it gives the descriptor back, and nothing is dropped or called. NULL: does nothing.
  */
 void selv_host_loop_release(struct selv_host_loop *l);
 

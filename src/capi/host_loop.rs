@@ -151,7 +151,7 @@ pub unsafe extern "C" fn selv_host_loop_retain(l: *mut HostLoop) -> *mut HostLoo
 /// thread, whichever that is. A living guest has a reference of its own.
 ///
 /// Threads: any. Blocks: as `selv_host_loop_close`, if it was the last one. Reentrancy: from any callback but `wake`. Fork: in a child
-/// it gives memory and descriptor back, and nothing is dropped or called. NULL: does nothing.
+/// it gives the descriptor back, and nothing is dropped or called. NULL: does nothing.
 ///
 /// # Safety
 /// `l` is NULL or a reference that has not been released.

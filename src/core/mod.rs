@@ -8,6 +8,7 @@
 pub mod attachment;
 pub mod cache;
 pub mod callback;
+pub mod chain;
 pub mod ended;
 pub mod entered;
 pub mod error;

@@ -7,11 +7,11 @@ use super::entry::Entry;
 use super::host_loop::HostLoop;
 use super::underway;
 use crate::core::callback::{JobFn, Opaque};
+use crate::core::chain::{Chain, Link};
 use crate::core::error::Result;
 use crate::core::name::Name;
 use crate::core::sync::{completions, current};
 use crate::sys::sync::thread_local;
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -19,8 +19,6 @@ pub struct Frame {
     host: Arc<HostLoop>,
     doing: Doing,
     current: Option<Entry>,
-    /// Of a loop inside one of whose functions this one is drained.
-    below: *mut Frame,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -32,45 +30,28 @@ enum Doing {
 }
 
 thread_local! {
-    // The innermost frame of this thread; a list without a destructor.
-    static TOP: Cell<*mut Frame> = const { Cell::new(std::ptr::null_mut()) };
+    static FRAMES: Chain<Frame> = const { Chain::new() };
 }
 
-fn enter(host: &Arc<HostLoop>, doing: Doing) -> *mut Frame {
+fn enter(host: &Arc<HostLoop>, doing: Doing) -> *mut Link<Frame> {
     current::watch_end();
-    let frame = Box::into_raw(Box::new(Frame {
+    let frame = Frame {
         host: Arc::clone(host),
         doing,
         current: None,
-        below: TOP.with(Cell::get),
-    }));
-    TOP.with(|top| top.set(frame));
-    frame
+    };
+    FRAMES.with(|frames| frames.add(frame))
 }
 
-/// Mostly it is the innermost; but where one thread has several stacks, as with greenlets, they need not end in order.
-fn leave(frame: *mut Frame) {
-    // SAFETY: made by `enter` on this thread, and named nowhere any more but in the list.
-    let left = unsafe { Box::from_raw(frame) };
-    let mut above = TOP.with(Cell::get);
-    if above == frame {
-        TOP.with(|top| top.set(left.below));
-        return;
-    }
-    // SAFETY: the list's frames are this thread's, and alive.
-    while let Some(inner) = unsafe { above.as_mut() } {
-        if inner.below == frame {
-            inner.below = left.below;
-            return;
-        }
-        above = inner.below;
-    }
+fn leave(frame: *mut Link<Frame>) {
+    // SAFETY: from `enter`, once.
+    drop(unsafe { FRAMES.with(|frames| frames.take_out(frame)) });
 }
 
 /// Runs one entry, which nothing here is to drop.
-fn run(frame: *mut Frame, entry: Entry) -> bool {
+fn run(frame: *mut Link<Frame>, entry: Entry) -> bool {
     // SAFETY: the frame is this thread's; nobody else changes `current` while the entry runs.
-    let frame = unsafe { &mut *frame };
+    let frame = unsafe { &mut (*frame).what };
     frame.current = Some(entry);
     let frame: &Frame = frame;
     match (&frame.current, frame.doing) {
@@ -83,33 +64,33 @@ fn run(frame: *mut Frame, entry: Entry) -> bool {
     }
 }
 
-fn over(frame: *mut Frame) {
+fn over(frame: *mut Link<Frame>) {
     // SAFETY: as above.
-    drop(unsafe { &mut *frame }.current.take());
+    drop(unsafe { &mut (*frame).what }.current.take());
 }
 
 /// The calling thread is just dropping what waited for the loop.
 pub fn is_closing_here(host: &HostLoop) -> bool {
-    let mut frame = TOP.with(Cell::get);
-    // SAFETY: the list's frames are this thread's, and alive.
-    while let Some(inner) = unsafe { frame.as_ref() } {
-        if inner.doing == Doing::Closing && std::ptr::eq(Arc::as_ptr(&inner.host), host) {
+    let mut link = FRAMES.with(Chain::innermost);
+    // SAFETY: the frames are this thread's, and alive.
+    while let Some(Link { what, outer }) = unsafe { link.as_ref() } {
+        if what.doing == Doing::Closing && std::ptr::eq(Arc::as_ptr(&what.host), host) {
             return true;
         }
-        frame = inner.below;
+        link = *outer;
     }
     false
 }
 
 /// Keeps what the caller works on, and its loop, until [`let_go`], or until the thread ends.
-pub fn hold(host: &Arc<HostLoop>, what: Entry) -> *mut Frame {
+pub fn hold(host: &Arc<HostLoop>, what: Entry) -> *mut Link<Frame> {
     let frame = enter(host, Doing::Else);
     // SAFETY: made by `enter`.
-    unsafe { &mut *frame }.current = Some(what);
+    unsafe { &mut (*frame).what }.current = Some(what);
     frame
 }
 
-pub fn let_go(frame: *mut Frame) {
+pub fn let_go(frame: *mut Link<Frame>) {
     over(frame);
     leave(frame);
 }
@@ -119,17 +100,9 @@ pub fn let_go(frame: *mut Frame) {
 /// # Errors
 /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
 pub fn drain(host: &Arc<HostLoop>, most: u32, ran: &mut u32) -> Result<()> {
-    let queued = host.begin_drain()?;
-    let most = match most {
-        0 => queued,
-        most => queued.min(most as usize),
-    };
+    host.begin_drain(most)?;
     let frame = enter(host, Doing::Draining);
-    for _ in 0..most {
-        // A function may have closed the loop.
-        let Some(entry) = host.next_to_run() else {
-            break;
-        };
+    while let Some(entry) = host.next_to_run() {
         match run(frame, entry) {
             true => *ran += 1,
             false => host.was_over(),
@@ -165,7 +138,7 @@ fn drop_all(host: &Arc<HostLoop>) {
     drop_queue(host, frame);
 }
 
-fn drop_queue(host: &Arc<HostLoop>, frame: *mut Frame) {
+fn drop_queue(host: &Arc<HostLoop>, frame: *mut Link<Frame>) {
     while let Some(entry) = host.next_to_drop() {
         run(frame, entry);
         over(frame);
@@ -175,7 +148,7 @@ fn drop_queue(host: &Arc<HostLoop>, frame: *mut Frame) {
 
 /// The host, or a guest, gave up a handle; the last one closes the loop.
 pub fn release(host: Arc<HostLoop>) {
-    if host.release_one() && host.is_of_this_process() && host.shut() {
+    if host.release_one() && host.shut() {
         drop_all(&host);
     }
 }
@@ -183,14 +156,7 @@ pub fn release(host: Arc<HostLoop>) {
 /// The thread ends, maybe inside a function that it was running for a loop.
 pub fn thread_ends() {
     underway::thread_ends();
-    loop {
-        let frame = TOP.with(Cell::get);
-        if frame.is_null() {
-            return;
-        }
-        // SAFETY: made by `enter` on this thread, which will not come back to it.
-        let mut frame = unsafe { Box::from_raw(frame) };
-        TOP.with(|top| top.set(frame.below));
+    while let Some(mut frame) = FRAMES.with(Chain::pop) {
         let host = &frame.host;
         if !host.is_of_this_process() {
             std::mem::forget(frame);

@@ -241,11 +241,11 @@ impl HostLoop {
         Error::new(error::REENTRANT, why)
     }
 
-    /// From here on this thread drains; how many entries wait.
+    /// From here on this thread drains: what is queued now, `most` of it at most; 0: all.
     ///
     /// # Errors
     /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
-    pub(super) fn begin_drain(&self) -> Result<usize> {
+    pub(super) fn begin_drain(&self, most: u32) -> Result<()> {
         let mut state = self.on_own_thread("drained")?;
         if self.waking.is_here() {
             drop(state);
@@ -261,8 +261,12 @@ impl HostLoop {
         }
         state.drainer = thread::token();
         state.counts.drains += 1;
+        state.bound = match most {
+            0 => state.queue.len(),
+            most => state.queue.len().min(most as usize),
+        };
         self.disarm(&mut state);
-        Ok(state.queue.len())
+        Ok(())
     }
 
     fn disarm(&self, state: &mut State) {
@@ -294,13 +298,14 @@ impl HostLoop {
         None
     }
 
-    /// Takes the oldest entry, to be run.
+    /// Takes the oldest entry, to be run. None: this drain has run what it was to run.
     pub(super) fn next_to_run(&self) -> Option<Entry> {
         let mut state = self.state.lock();
         if state.closed {
             // Whoever closed it drops what is left, maybe on another thread.
             return None;
         }
+        state.bound = state.bound.checked_sub(1)?;
         let entry = state.pop()?;
         state.counts.ran += 1;
         Some(entry)
@@ -321,13 +326,13 @@ impl HostLoop {
         Some(entry)
     }
 
-    /// Takes off the queue what nobody waits for any more. A drain that is under way comes to it itself: it has counted it.
+    /// Takes off the queue what nobody waits for any more.
     pub(super) fn withdraw(&self, is_it: impl Fn(&Entry) -> bool) {
         let mut state = self.state.lock();
-        if state.drainer == 0
-            && let Some(at) = state.queue.iter().position(is_it)
-        {
+        if let Some(at) = state.queue.iter().position(is_it) {
             let entry = state.queue.remove(at);
+            // Its place in a drain that is under way is nobody else's.
+            state.bound -= usize::from(at < state.bound);
             state.counts.dropped += 1;
             drop(state);
             drop(entry);
@@ -400,10 +405,19 @@ impl HostLoop {
         self.handles.fetch_add(1, Relaxed);
     }
 
-    /// True if that was the last handle.
+    /// True if that was the last handle, and the loop is to be closed.
     pub(super) fn release_one(&self) -> bool {
         // What was done with the other handles comes before the close.
-        self.handles.fetch_sub(1, AcqRel) == 1
+        if self.handles.fetch_sub(1, AcqRel) != 1 {
+            return false;
+        }
+        if !self.is_of_this_process()
+            && let Waker::Fd(fd) = &self.waker
+        {
+            // What the parent had queued, and had out, keeps the child's copy of the loop for ever.
+            fd.close();
+        }
+        self.is_of_this_process()
     }
 
     /// # Errors

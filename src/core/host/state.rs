@@ -15,6 +15,8 @@ pub struct State {
     pub armed: bool,
     /// The token of the thread that drains; 0: none does.
     pub drainer: u64,
+    /// How many of the first in the queue are its.
+    pub bound: usize,
     pub closed: bool,
     pub guests: u32,
     pub counts: Counts,

@@ -4,11 +4,11 @@
 //! so it waits for all that began before, and none begins later.
 
 use crate::core::callback::{CallFn, Opaque};
+use crate::core::chain::Chain;
 use crate::core::sync::current;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
 use crate::sys::sync::{AtomicU32, Ordering, thread_local};
-use std::cell::Cell;
 
 /// How many there are.
 pub struct Underway(AtomicU32);
@@ -16,15 +16,9 @@ pub struct Underway(AtomicU32);
 /// Somebody waits for the count to fall.
 const AWAITED: u32 = 1 << 31;
 
-/// A call on this thread, inside another one or none. Not on the stack: it is found when the thread ends, too.
-struct Here {
-    of: *const Underway,
-    outer: *mut Here,
-}
-
 thread_local! {
-    // The innermost.
-    static HERE: Cell<*mut Here> = const { Cell::new(std::ptr::null_mut()) };
+    // What the calls on this thread are counted by.
+    static HERE: Chain<*const Underway> = const { Chain::new() };
 }
 
 impl Underway {
@@ -40,15 +34,10 @@ impl Underway {
     /// With no lock held: makes the call that was counted.
     pub fn call(&self, call: CallFn, arg: Opaque) {
         current::watch_end();
-        let here = Box::into_raw(Box::new(Here {
-            of: self,
-            outer: HERE.with(Cell::get),
-        }));
-        HERE.with(|innermost| innermost.set(here));
+        let link = HERE.with(|here| here.add(self));
         call.call(arg.0);
-        // SAFETY: made above; the calls of a thread return in order.
-        let here = unsafe { Box::from_raw(here) };
-        HERE.with(|innermost| innermost.set(here.outer));
+        // SAFETY: added above.
+        unsafe { HERE.with(|here| here.take_out(link)) };
         self.end();
     }
 
@@ -62,11 +51,11 @@ impl Underway {
     /// How many of them the calling thread is inside of.
     fn here(&self) -> u32 {
         let mut count = 0;
-        let mut here = HERE.with(Cell::get);
-        // SAFETY: the calls of this thread, all of which are still under way.
-        while let Some(call) = unsafe { here.as_ref() } {
-            count += u32::from(std::ptr::eq(call.of, self));
-            here = call.outer;
+        let mut link = HERE.with(Chain::innermost);
+        // SAFETY: the links are this thread's, and alive.
+        while let Some(call) = unsafe { link.as_ref() } {
+            count += u32::from(std::ptr::eq(call.what, self));
+            link = call.outer;
         }
         count
     }
@@ -91,12 +80,8 @@ impl Underway {
 
 /// The thread has ended, maybe inside such calls: they are over.
 pub fn thread_ends() {
-    let mut here = HERE.with(Cell::take);
-    while !here.is_null() {
-        // SAFETY: made by `call`, which the thread will not come back to.
-        let call = unsafe { Box::from_raw(here) };
+    while let Some(call) = HERE.with(Chain::pop) {
         // SAFETY: what a call is counted by lives until it has been waited for.
-        unsafe { &*call.of }.end();
-        here = call.outer;
+        unsafe { &*call }.end();
     }
 }

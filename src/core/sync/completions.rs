@@ -11,6 +11,7 @@ use super::current;
 use super::operation::{self, Completion, OpId, Place, Ready};
 use crate::core::cache::Cache;
 use crate::core::callback::{Completed, JobFn, Opaque};
+use crate::core::chain::{Chain, Link};
 use crate::core::error::{self, Error};
 use crate::core::host::entry::Entry;
 use crate::core::host::host_loop::HostLoop;
@@ -18,20 +19,17 @@ use crate::core::job::{Job, Needs};
 use crate::core::name::Name;
 use crate::core::submit;
 use crate::sys::sync::thread_local;
-use std::cell::Cell;
 use std::ffi::c_void;
 
-/// What a thread has still to call; a list without a destructor, since the thread may be ended in a callback.
+/// What a thread has still to call.
 struct List {
     ops: Vec<OpId>,
     next: usize,
-    /// Of a callback inside which a host loop is drained.
-    below: *mut List,
 }
 
 thread_local! {
-    // Not null while the thread is calling.
-    static CALLING: Cell<*mut List> = const { Cell::new(std::ptr::null_mut()) };
+    // There is one while the thread is calling; one more inside it when a callback drains a host loop.
+    static CALLING: Chain<List> = const { Chain::new() };
 }
 
 /// Calls the callbacks, here or on the way out of the callback that is running here; that of `not_here` elsewhere.
@@ -39,10 +37,10 @@ pub fn run(ops: Vec<OpId>, not_here: Option<OpId>) {
     if current::is_ending() {
         return run_elsewhere(ops);
     }
-    let calling = CALLING.with(Cell::get);
-    // SAFETY: the list belongs to this thread, and is there while CALLING names it.
+    let calling = CALLING.with(Chain::innermost);
+    // SAFETY: the list is this thread's, and no reference to it outlives `next`.
     if let Some(list) = unsafe { calling.as_mut() } {
-        list.ops.extend(ops);
+        list.what.ops.extend(ops);
         return;
     }
     let list = begin(ops);
@@ -50,19 +48,12 @@ pub fn run(ops: Vec<OpId>, not_here: Option<OpId>) {
     end(list);
 }
 
-fn begin(ops: Vec<OpId>) -> *mut List {
+fn begin(ops: Vec<OpId>) -> *mut Link<List> {
     current::watch_end();
-    let below = CALLING.with(Cell::get);
-    let list = Box::into_raw(Box::new(List {
-        ops,
-        next: 0,
-        below,
-    }));
-    CALLING.with(|c| c.set(list));
-    list
+    CALLING.with(|calling| calling.add(List { ops, next: 0 }))
 }
 
-fn work_off(list: *mut List, not_here: Option<OpId>) {
+fn work_off(list: *mut Link<List>, not_here: Option<OpId>) {
     while let Some(op) = next(list) {
         match Some(op) == not_here {
             true => run_elsewhere(vec![op]),
@@ -71,23 +62,9 @@ fn work_off(list: *mut List, not_here: Option<OpId>) {
     }
 }
 
-/// Mostly it is the innermost; but where one thread has several stacks, as with greenlets, they need not end in order.
-fn end(list: *mut List) {
-    // SAFETY: made by `begin` on this thread, and named nowhere any more but in the chain.
-    let ended = unsafe { Box::from_raw(list) };
-    let mut above = CALLING.with(Cell::get);
-    if above == list {
-        CALLING.with(|c| c.set(ended.below));
-        return;
-    }
-    // SAFETY: the lists of the chain are this thread's, and alive.
-    while let Some(inner) = unsafe { above.as_mut() } {
-        if inner.below == list {
-            inner.below = ended.below;
-            return;
-        }
-        above = inner.below;
-    }
+fn end(list: *mut Link<List>) {
+    // SAFETY: from `begin`, once.
+    drop(unsafe { CALLING.with(|calling| calling.take_out(list)) });
 }
 
 /// Whether the host loop of an operation still runs what is queued.
@@ -109,9 +86,9 @@ pub fn run_apart(op: OpId, open: Open) -> bool {
     true
 }
 
-fn next(list: *mut List) -> Option<OpId> {
-    // SAFETY: as above; no reference outlives this function, so a callback may add to the list.
-    let list = unsafe { &mut *list };
+fn next(list: *mut Link<List>) -> Option<OpId> {
+    // SAFETY: from `begin`; no reference outlives this function, so a callback may add to the list.
+    let list = unsafe { &mut (*list).what };
     let op = list.ops.get(list.next).copied();
     list.next += 1;
     if list.next == list.ops.len() {
@@ -124,12 +101,8 @@ fn next(list: *mut List) -> Option<OpId> {
 /// The thread ends, maybe in the middle of a callback: the others are called elsewhere.
 pub fn thread_ends() {
     crate::core::limited::thread_ends();
-    let mut list = CALLING.with(Cell::take);
-    while !list.is_null() {
-        // SAFETY: made by `begin`; the thread will not come back to whoever works it off.
-        let left = unsafe { Box::from_raw(list) };
-        run_elsewhere(left.ops[left.next..].to_vec());
-        list = left.below;
+    while let Some(list) = CALLING.with(Chain::pop) {
+        run_elsewhere(list.ops[list.next..].to_vec());
     }
     crate::core::host::drain::thread_ends();
 }

@@ -1,5 +1,6 @@
-/* guest_abandon_dead.c: the thread of the host's loop has ended, between drains or in the middle of a callback, and another thread
- * abandons the guest, takes over the loop, and closes it. */
+/* guest_thread_ends.c: threads end that a guest has to do with: that of the host's loop, between drains or in the middle of a callback, as
+ * a runtime ends it; a worker's inside the poll; any thread inside interrupt. The guest is then abandoned, or goes on with whoever takes
+ * over the loop, or is told; it has one done, and nothing is kept of it. */
 #include "guests.h"
 #include "probe.h"
 
@@ -280,6 +281,42 @@ static void the_loop_has_been_let_go(void) {
   host_pipe_closed(&h);
 }
 
+/* ---- a thread ends inside interrupt, which any thread may call: it counts as returned ---- */
+
+static void ends_in_interrupt(guest *guest) {
+  pthread_mutex_lock(&guest->mutex);
+  guest->interrupting--;
+  pthread_mutex_unlock(&guest->mutex);
+  pthread_exit(NULL);
+}
+
+static void a_thread_ends_in_interrupt(void *(*body)(void *)) {
+  pthread_t thread;
+  begin(0, "");
+  g.place = "interrupt";
+  g.then = ends_in_interrupt;
+  guest_begin(&g);
+  GUEST_POLLS(&g, 1);
+  CHECK(pthread_create(&thread, NULL, body, NULL) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK(g.was_there);
+}
+
+static void inside_interrupt(void) {
+  a_thread_ends_in_interrupt(interrupts);
+  HOST_UNTIL(&h, check_tally_get(&g.prepares) == 2);
+  CHECK_OK(guest_tell(&g, selv_guest_stop));
+  GUEST_ENDS(&g, SELV_E_CANCELLED);
+  host_end(&h);
+}
+
+static void inside_interrupt_of_an_abandoned_guest(void) {
+  a_thread_ends_in_interrupt(abandons);
+  CHECK_OK(guest_abandon(&g, SELV_FOREVER)); /* by somebody who lives */
+  CHECK_STATUS(g.why, SELV_E_CLOSED);
+  takes_over();
+}
+
 /* ---- the worker's thread ends inside its poll: the host lives, and is told ---- */
 
 static void inside_the_poll_of_a_worker(void) {
@@ -319,6 +356,8 @@ int main(void) {
   CHECK_RUN(the_abandoning_thread_ends_too);
   CHECK_RUN(a_new_thread_takes_the_guest_over);
   CHECK_RUN(the_loop_has_been_let_go);
+  CHECK_RUN(inside_interrupt);
+  CHECK_RUN(inside_interrupt_of_an_abandoned_guest);
   CHECK_RUN(inside_the_poll_of_a_worker);
   CHECK_RUN(all_threads_end);
   return 0;
