@@ -368,6 +368,30 @@ static void broken_by_the_end_of_the_thread(int form) {
   host_end(&h);
 }
 
+/* Told so, one may take the loop at once: the thread that ended is in its way no more. */
+static void *takes_what_broke(void *arg) {
+  host *h = (host *)arg;
+  CHECK_STATUS(selv_host_loop_call(h->loop, ends_the_thread, NULL, SELV_FOREVER, NULL), SELV_E_BROKEN);
+  host_bind(h);
+  CHECK_EQ_U64(host_drain(h, 0), 0);
+  host_end(h);
+  return NULL;
+}
+
+static void broken_and_taken_at_once(int form) {
+  uint64_t round, rounds = check_scaled(100);
+  for (round = 0; round < rounds; round++) {
+    pthread_t mortal, next;
+    host h;
+    host_begin(&h, form);
+    CHECK(pthread_create(&next, NULL, takes_what_broke, &h) == 0);
+    UNTIL(host_waiting(&h) == 1);
+    CHECK(pthread_create(&mortal, NULL, drains_until_it_ends, &h) == 0);
+    CHECK(pthread_join(mortal, NULL) == 0);
+    CHECK(pthread_join(next, NULL) == 0);
+  }
+}
+
 /* A thread that ended outside a drain: who calls waits, and the next thread of the loop answers. */
 static void *begins_here(void *arg) {
   host_begin((host *)arg, ((host *)arg)->form);
@@ -504,6 +528,7 @@ int main(void) {
   HOST_RUN_BOTH(closed_before_it_began);
   HOST_RUN_BOTH(closed_by_what_is_called);
   HOST_RUN_BOTH(broken_by_the_end_of_the_thread);
+  HOST_RUN_BOTH(broken_and_taken_at_once);
   HOST_RUN_BOTH(answered_by_the_next_thread);
   HOST_RUN_BOTH(many_callers_at_once);
   HOST_RUN_BOTH(little_time);

@@ -8,6 +8,7 @@ use super::support::options::{self, Sized32};
 use super::support::tasks::open_loop;
 use crate::core::cache::Cache;
 use crate::core::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
+use crate::core::delivery::Delivery;
 use crate::core::error::{self, Error, Result};
 use crate::core::hook::Hook;
 use crate::core::host::host_loop::HostLoop;
@@ -15,7 +16,7 @@ use crate::core::job::{Job, Needs, Ticket, TicketRef};
 use crate::core::limited;
 use crate::core::name::Name;
 use crate::core::panic::step;
-use crate::core::submit::{self, Delivery};
+use crate::core::submit;
 use crate::core::sync::limiter::Limiter;
 use crate::core::sync::task::{self, Kind, TaskId};
 use crate::sys::clock::{Deadline, FOREVER};
@@ -500,7 +501,7 @@ pub unsafe extern "C-unwind" fn selv_job_cancel(j: *mut JobHandle) -> selv_statu
     let ticket = ManuallyDrop::new(Arc::clone(&job.ticket));
     let cache = ManuallyDrop::new(Arc::clone(&job.cache));
     let delivery = job.delivery;
-    let result = submit::cancel(&cache, &ticket, &delivery);
+    let result = submit::cancel(&cache, &ticket, delivery);
     drop((
         ManuallyDrop::into_inner(ticket),
         ManuallyDrop::into_inner(cache),

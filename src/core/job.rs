@@ -1,13 +1,13 @@
 //! What a worker is asked to do, and the ticket through which others follow it.
 
 use super::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
+use super::delivery::Delivery;
 use super::error::{self, Error, Result};
 use super::guarded::Guarded;
 use super::hook::Hook;
+use super::host::drain;
 use super::host::host_loop::HostLoop;
-use super::host::{drain, outcome};
 use super::name::Name;
-use super::submit::Delivery;
 use super::sync::exit;
 use super::sync::task::TaskId;
 use crate::sys::clock::Deadline;
@@ -300,18 +300,9 @@ impl std::ops::Deref for TicketRef {
 }
 
 impl Job {
-    /// Hands the outcome to the host and lets go of the job.
+    /// Hands the outcome to the host, not on a worker that ran it, and lets go of the job.
     pub fn deliver_and_release(&self, outcome: &Outcome) {
-        let Some(outcome) = &outcome::hand_over(Delivery::of(self), self.ticket, outcome) else {
-            return;
-        };
-        if let Some(deliver) = self.deliver {
-            deliver.call(self.arg.0, outcome);
-        }
-        if let Some(free) = self.arg_free {
-            free.call(self.arg.0);
-        }
-        self.finish(outcome);
+        Delivery::of(self).tell(self.ticket, outcome);
     }
 
     /// The last step, with no call to the host: lets the waiters go.

@@ -6,6 +6,7 @@
 use super::attachment::{self, Ready};
 use super::cache::State;
 use super::callback::{DeliverFn, Outcome};
+use super::delivery::Delivery;
 use super::ended::{Ended, How};
 use super::error;
 use super::handoff::Woken;
@@ -15,7 +16,6 @@ use super::job::{Job, Needs, Order};
 use super::node::{Node, Stage};
 use super::queue;
 use super::spawn;
-use super::submit::Delivery;
 use super::sync::task::{self, TaskId};
 use super::sync::{completions, current, exit};
 use super::trace;

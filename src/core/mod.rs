@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod cache;
 pub mod callback;
 pub mod chain;
+pub mod delivery;
 pub mod ended;
 pub mod entered;
 pub mod error;

@@ -2,10 +2,10 @@
 
 use super::cache::{Cache, State};
 use super::callback::{JobFn, Opaque, Outcome};
+use super::delivery::Delivery;
 use super::ended;
 use super::error::{self, Error, Result};
 use super::hook::{self, Hook, Phase};
-use super::host::outcome;
 use super::job::{Job, Needs, Order, Ticket, TicketRef};
 use super::life;
 use super::name::Name;
@@ -288,7 +288,7 @@ fn withdraw(cache: &Cache, ticket: &Ticket) {
 ///
 /// # Errors
 /// TOO_LATE.
-pub fn cancel(cache: &Cache, ticket: &Arc<Ticket>, job: &Delivery) -> Result<()> {
+pub fn cancel(cache: &Cache, ticket: &Arc<Ticket>, job: Delivery) -> Result<()> {
     if !ticket.cancel() {
         return Err(Error::new(
             error::TOO_LATE,
@@ -300,39 +300,6 @@ pub fn cancel(cache: &Cache, ticket: &Arc<Ticket>, job: &Delivery) -> Result<()>
     let outcome = Outcome::failed(error::CANCELLED, 0);
     ticket.explain("the job was cancelled by selv_job_cancel before it began");
     error::keep(ticket.error(&outcome));
-    job.deliver_and_finish(ticket, &outcome);
+    job.tell(Some(TicketRef::new(Arc::clone(ticket))), &outcome);
     Ok(())
-}
-
-/// What a handle keeps of its job in order to deliver it as cancelled.
-#[derive(Clone, Copy)]
-pub struct Delivery {
-    pub deliver: Option<super::callback::DeliverFn>,
-    pub arg: Opaque,
-    pub arg_free: Option<super::callback::FreeFn>,
-}
-
-impl Delivery {
-    pub fn of(job: &Job) -> Delivery {
-        Delivery {
-            deliver: job.deliver,
-            arg: job.arg,
-            arg_free: job.arg_free,
-        }
-    }
-
-    fn deliver_and_finish(self, ticket: &Arc<Ticket>, outcome: &Outcome) {
-        let reference = TicketRef::new(Arc::clone(ticket));
-        let Some(outcome) = outcome::hand_over(self, Some(reference), outcome) else {
-            return;
-        };
-        reference.release();
-        if let Some(deliver) = self.deliver {
-            deliver.call(self.arg.0, &outcome);
-        }
-        if let Some(free) = self.arg_free {
-            free.call(self.arg.0);
-        }
-        ticket.finish(outcome);
-    }
 }

@@ -418,6 +418,28 @@ fn timed_out_call_against_drain() {
     });
 }
 
+/// A call that is withdrawn leaves no room in a drain for what came later.
+#[test]
+fn timed_out_call_inside_a_drain() {
+    explore_outcomes(3, [error::OK, error::TIMEDOUT], || {
+        let host = Host::new();
+        let last = Call::new(&host);
+        let then = Then::CallSoon(Arc::clone(&host.queue), Arc::clone(&last));
+        let (first, call) = (Call::then(&host, then), Call::new(&host));
+        assert!(first.soon(&host.queue));
+        let caller = awaiting(&host, &call, 0);
+        host.drain();
+        assert!(first.has_run() && !last.has_run());
+        let status = caller.join().unwrap();
+        host.drain();
+        assert!(last.has_run());
+        assert_eq!(call.has_run(), status == error::OK);
+        host.check_empty();
+        host.close();
+        status
+    });
+}
+
 #[test]
 fn timed_out_call_against_close() {
     explore_outcomes(3, [error::CLOSED, error::TIMEDOUT], || {

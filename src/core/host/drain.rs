@@ -113,7 +113,7 @@ pub fn drain(host: &Arc<HostLoop>, most: u32, ran: &mut u32) -> Result<()> {
             break;
         }
     }
-    host.end_drain(None);
+    host.end_drain();
     // The last of all: a function may have given back the handle through which this was called, and the frame keeps the loop.
     leave(frame);
     Ok(())
@@ -162,16 +162,20 @@ pub fn thread_ends() {
             std::mem::forget(frame);
             continue;
         }
+        // Before anybody is told: who is may bind the loop at once.
+        if frame.doing == Doing::Draining {
+            host.end_drain();
+        }
         let left = frame.current.take().and_then(|entry| entry.lost(host));
-        match frame.doing {
-            Doing::Draining => {
+        match (frame.doing, left) {
+            (Doing::Draining, Some(left)) => {
                 // Of a loop that it closed before it ended.
-                if let Some(left) = host.end_drain(left) {
+                if let Some(left) = host.put_back(left) {
                     close_elsewhere(Arc::clone(host), Some(left));
                 }
             }
-            Doing::Closing => close_elsewhere(Arc::clone(host), left),
-            Doing::Else => {}
+            (Doing::Closing, left) => close_elsewhere(Arc::clone(host), left),
+            _ => {}
         }
     }
 }

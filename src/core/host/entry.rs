@@ -2,8 +2,9 @@
 
 use super::guest::Guest;
 use super::host_loop::HostLoop;
-use super::outcome::Delivered;
+use super::outcome;
 use crate::core::callback::{CallFn, JobFn, Opaque, Outcome};
+use crate::core::delivery::Delivered;
 use crate::core::error::{self, Error, Result};
 use crate::core::job::Ticket;
 use crate::core::submit;
@@ -57,7 +58,7 @@ impl Entry {
                 }
             }
             Entry::Call(call) => call.refuse(host),
-            Entry::Outcome(delivered) => delivered.tell_closed(host),
+            Entry::Outcome(delivered) => outcome::tell_closed(delivered, host),
             Entry::Completion(op) => {
                 completions::run_apart(*op, Open::No);
             }

@@ -96,7 +96,7 @@ enum Left {
 
 struct State {
     phase: Phase,
-    /// The token of the thread that calls the guest; 0: none does.
+    /// The token of the thread that calls the guest, or has ended the run; 0: none does.
     caller: u64,
     timeout_ns: u64,
     /// A thread was asked for, and has not come; what it was asked for was taken back. The next poll is its.
@@ -432,6 +432,7 @@ impl Guest {
     /// noted before it is done, since the host's function may end the thread.
     fn over(&self, mut state: Guard<'_, State>, polled: Option<Polled>) {
         state.phase = Phase::Over;
+        state.caller = thread::token();
         state.left = Left::Done;
         if let Some(number) = state.coming.take() {
             polls::forget(number);
@@ -468,6 +469,9 @@ impl Guest {
     /// The thread has ended inside a callback of the guest. True if the next drain is to end the run.
     pub fn lost(&self) -> bool {
         let mut state = self.state.lock();
+        if state.caller != thread::token() {
+            return false;
+        }
         if matches!(state.phase, Phase::Over) {
             return match state.left {
                 Left::Nothing => false,
@@ -483,9 +487,6 @@ impl Guest {
                     false
                 }
             };
-        }
-        if state.caller != thread::token() {
-            return false;
         }
         let why = format!(
             "the thread of its host loop ended inside a callback of {}",

@@ -277,24 +277,29 @@ impl HostLoop {
         }
     }
 
-    /// The drain is over; `left` is what it could not finish, since its thread has ended. Given back if the loop is closed.
-    pub(super) fn end_drain(&self, left: Option<Entry>) -> Option<Entry> {
+    /// The drain is over.
+    pub(super) fn end_drain(&self) {
         let mut state = self.state.lock();
         if state.drainer != thread::token() {
-            // It had ended already, and the thread ended in the wake that followed.
-            return left;
+            // It had ended already, and the thread ended in the wake that followed; or this is a fork child.
+            return;
         }
         state.drainer = 0;
-        if state.closed {
-            return left;
-        }
-        if let Some(left) = left {
-            state.queue.push_front(left);
-            state.counts.ran -= 1;
-        }
         if !cfg!(selv_mutant = "drain_looks_no_more") {
             self.wake(state);
         }
+    }
+
+    /// What a drain could not finish, since its thread ended, is the first for the next one. Given back if the loop is closed.
+    pub(super) fn put_back(&self, entry: Entry) -> Option<Entry> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Some(entry);
+        }
+        state.queue.push_front(entry);
+        state.bound += usize::from(state.drainer != 0);
+        state.counts.ran -= 1;
+        self.wake(state);
         None
     }
 

@@ -104,6 +104,7 @@ pub fn thread_ends() {
     while let Some(list) = CALLING.with(Chain::pop) {
         run_elsewhere(list.ops[list.next..].to_vec());
     }
+    crate::core::delivery::thread_ends();
     crate::core::host::drain::thread_ends();
 }
 
