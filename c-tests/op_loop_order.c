@@ -156,7 +156,7 @@ static void between_two_loops(int form) {
   CHECK_OK(selv_lock_free(l));
 }
 
-/* A plain call of the loop that completes operations: those on no loop run inside it, as on any thread, those on the loop do not. */
+/* A plain call of the loop completes operations: those on no loop run inside it, as on any thread, those on the loop do not. */
 static selv_semaphore *released;
 static void releases(call_probe *p) {
   CHECK_OK(selv_semaphore_release(released, 2));

@@ -478,7 +478,7 @@ impl Guest {
                 Left::Done => {
                     // Whoever ends the run now, the host's thread or who abandons it, begins anew.
                     state.phase = Phase::Queued(None);
-                    state.caller = 0;
+                    self.leave(&mut state);
                     !state.abandoned
                 }
                 Left::Handles => {
