@@ -222,8 +222,8 @@ static void out_of_the_middle(int form) {
   host_end(&h);
 }
 
-/* The time of one passes in the middle of a drain, and that of another which came when it had begun: they leave the queue, and what a
- * call queues meanwhile does not take their place in this drain. */
+/* The time of one passes in the middle of a drain, and that of another which came when it had begun: they leave the queue, and what
+ * a call queues meanwhile does not take their place in this drain. */
 typedef struct late_ones {
   caller before, meanwhile;
   call_probe queued;

@@ -137,8 +137,8 @@ static selv_status submits(storm *s, uint64_t random) {
   return status;
 }
 
-/* One permit comes for each that is asked for, before or after it is abandoned. One that is left over by that is taken back, so that
- * most have to wait. */
+/* One permit comes for each that is asked for, before or after it is abandoned. One that is left over is taken back, so that most
+ * have to wait. */
 static selv_status waits_for_a_permit(storm *s, uint64_t random) {
   selv_completion completion;
   selv_status status;

@@ -322,6 +322,61 @@ static void with_a_retiring_hook(void) {
   CHECK_THREADS_LEFT(0);
 }
 
+/* ---- on a thread that is no worker ---- */
+
+typedef struct canceller {
+  selv_cache *cache;
+  selv_job *job; /* NULL: a shutdown cancels all that wait */
+} canceller;
+
+static void cancelled_and_gone(void *arg, const selv_outcome *outcome) {
+  CHECK_STATUS(outcome->status, SELV_E_CANCELLED);
+  probe_deliver(arg, outcome);
+  pthread_exit(NULL);
+}
+
+static void *cancels(void *arg) {
+  const canceller *c = (const canceller *)arg;
+  if (c->job != NULL)
+    selv_job_cancel(c->job);
+  else
+    selv_cache_shutdown(c->cache, SELV_SHUTDOWN_CANCEL_QUEUED, 0, NULL);
+  check_fail(__FILE__, __LINE__, "the thread has come back from a deliver that ended it");
+  return NULL;
+}
+
+/* Whoever waits for the job hears of its end all the same, and its argument is freed, once. */
+static void in_the_deliver_of_a_cancel(int by_shutdown) {
+  canceller who;
+  selv_job_options held, waiting;
+  selv_outcome outcome;
+  selv_job *job;
+  pthread_t thread;
+  probe holder, p;
+  who.cache = probe_cache(1, SELV_FOREVER);
+  probe_init(&holder);
+  probe_init(&p);
+  held = probe_job(probe_hold, &holder);
+  CHECK_OK(selv_cache_submit(who.cache, &held, NULL));
+  CHECK_WAIT(&holder.entered, 1);
+  waiting = probe_job(probe_never, &p);
+  waiting.deliver = cancelled_and_gone;
+  CHECK_OK(selv_cache_submit(who.cache, &waiting, &job));
+  who.job = by_shutdown ? NULL : job;
+  CHECK(pthread_create(&thread, NULL, cancels, &who) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK_OK(selv_job_wait(job, SELV_FOREVER, &outcome));
+  CHECK_STATUS(outcome.status, SELV_E_CANCELLED);
+  CHECK_EQ_U64(check_tally_get(&p.delivered), 1);
+  CHECK_EQ_U64(check_tally_get(&p.freed), 1);
+  selv_job_release(job);
+  check_tally_add(&holder.go, 1);
+  end_after_losses(who.cache);
+}
+
+static void in_the_deliver_of_selv_job_cancel(void) { in_the_deliver_of_a_cancel(0); }
+static void in_the_deliver_of_a_shutdown(void) { in_the_deliver_of_a_cancel(1); }
+
 int main(void) {
   CHECK_RUN(in_fn_of_an_unbounded_cache);
   CHECK_RUN(in_fn_of_a_cache_of_one);
@@ -337,5 +392,7 @@ int main(void) {
   CHECK_RUN(in_arg_free);
   CHECK_RUN(in_user_free);
   CHECK_RUN(with_a_retiring_hook);
+  CHECK_RUN(in_the_deliver_of_selv_job_cancel);
+  CHECK_RUN(in_the_deliver_of_a_shutdown);
   return 0;
 }

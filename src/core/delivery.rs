@@ -57,6 +57,8 @@ pub struct Delivered {
     pub outcome: Cell<Outcome>,
     /// How far it is; noted before each step, in case that the host's function ends the thread.
     begun: Cell<Step>,
+    /// The process whose it is: a fork child that comes back from one of these functions leaves the rest to the parent.
+    born_in: u32,
 }
 
 // SAFETY: an outcome's value is only carried, and the ticket is made for sharing.
@@ -77,13 +79,13 @@ impl Delivered {
             ticket,
             outcome: Cell::new(outcome),
             begun: Cell::new(Step::Nothing),
+            born_in: fork::generation(),
         }
     }
 
     /// What has not begun of: `deliver`, `arg_free`, letting those go who wait for the job.
     pub fn tell(&self) {
         let (begun, outcome) = (self.begun.get(), self.outcome.get());
-        let born_in = fork::generation();
         if begun < Step::Deliver {
             self.begun.set(Step::Deliver);
             self.ticket.inspect(|ticket| ticket.adopt());
@@ -96,20 +98,23 @@ impl Delivered {
                 deliver.call(self.job.arg.0, &outcome);
             }
         }
-        // A fork child that comes back leaves the rest to the parent.
-        if begun < Step::Free && born_in == fork::generation() {
+        if begun < Step::Free && self.is_of_this_process() {
             self.begun.set(Step::Free);
             if let Some(free) = self.job.arg_free {
                 free.call(self.job.arg.0);
             }
         }
-        if begun < Step::Finish && born_in == fork::generation() {
+        if begun < Step::Finish && self.is_of_this_process() {
             self.begun.set(Step::Finish);
             if let Some(ticket) = self.ticket {
                 ticket.finish(outcome);
                 ticket.release();
             }
         }
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.born_in == fork::generation()
     }
 
     pub fn has_begun(&self) -> bool {
@@ -124,7 +129,7 @@ impl Delivered {
 /// The thread has ended, maybe inside a delivery: the rest of it is for a worker of the default cache.
 pub fn thread_ends() {
     while let Some(delivered) = IN_HAND.with(Chain::pop) {
-        if delivered.is_unfinished() {
+        if delivered.is_unfinished() && delivered.is_of_this_process() {
             tell_elsewhere(delivered);
         }
     }
