@@ -4,9 +4,9 @@
 use super::tasks::*;
 use super::*;
 use crate::core::callback::CallFn;
+use crate::core::delivery::Delivery;
 use crate::core::host::host_loop::{HostLoop, Wake};
 use crate::core::host::{drain, entry};
-use crate::core::submit::Delivery;
 use crate::core::sync::lock::Lock;
 use crate::core::sync::task::TaskId;
 use crate::sys::thread::token;
@@ -737,7 +737,7 @@ fn cancel_against_outcome() {
             // SAFETY: as above.
             arg_free: Some(unsafe { FreeFn::new(free) }),
         };
-        let cancelled = submit::cancel(&cache, &ticket, &delivery).is_ok();
+        let cancelled = submit::cancel(&cache, &ticket, delivery).is_ok();
         host.answer_until(0, || job.freed.load(Relaxed) > 0);
         finish(&cache);
         let status = if cancelled {

@@ -268,6 +268,9 @@ impl Guest {
         self.state.lock().interrupted = false;
         let mut ns = 0;
         let status = calls.prepare.call(calls.guest.0, &mut ns);
+        if cfg!(selv_mutant = "forget_after_prepare") {
+            self.state.lock().interrupted = false;
+        }
         if let Some(over) = self.after("prepare", status, None) {
             return over;
         }
@@ -420,7 +423,7 @@ impl Guest {
     /// At the end of a tick. An abandoned guest is left to whoever abandons it.
     fn end_here(&self, end: End, left: Option<Polled>) {
         let mut state = self.state.lock();
-        if state.abandoned {
+        if state.abandoned && !cfg!(selv_mutant = "end_what_is_abandoned") {
             state.phase = Phase::Queued(left);
             return self.leave(&mut state);
         }
@@ -546,7 +549,7 @@ impl Guest {
     /// The poll is to be made, on this thread, now. None: it is not, or not any more.
     pub fn begin_poll(&self, number: u64) -> Option<Poll> {
         let mut state = self.state.lock();
-        if state.coming == Some(number) {
+        if state.coming == Some(number) && !cfg!(selv_mutant = "reuse_the_gone") {
             // It has come too late.
             state.coming = None;
             polls::forget(number);
