@@ -22,7 +22,6 @@ use crate::core::sync::task::{self, Kind, TaskId};
 use crate::sys::clock::{Deadline, FOREVER};
 use crate::sys::fork;
 use std::ffi::{c_char, c_void};
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
 /// The work of a job: runs on a worker, may block, returns a number of the host's own, and may store a result in `*out_value`
@@ -498,14 +497,8 @@ pub unsafe extern "C-unwind" fn selv_job_cancel(j: *mut JobHandle) -> selv_statu
         Err(e) => return finish(Err(e)),
     };
     // The host may release the handle inside `deliver`.
-    let ticket = ManuallyDrop::new(Arc::clone(&job.ticket));
-    let cache = ManuallyDrop::new(Arc::clone(&job.cache));
-    let delivery = job.delivery;
-    let result = submit::cancel(&cache, &ticket, delivery);
-    drop((
-        ManuallyDrop::into_inner(ticket),
-        ManuallyDrop::into_inner(cache),
-    ));
+    let (cache, ticket) = (Arc::clone(&job.cache), Arc::clone(&job.ticket));
+    let result = submit::cancel(cache, ticket, job.delivery);
     finish(result)
 }
 

@@ -288,18 +288,20 @@ fn withdraw(cache: &Cache, ticket: &Ticket) {
 ///
 /// # Errors
 /// TOO_LATE.
-pub fn cancel(cache: &Cache, ticket: &Arc<Ticket>, job: Delivery) -> Result<()> {
+pub fn cancel(cache: Arc<Cache>, ticket: Arc<Ticket>, job: Delivery) -> Result<()> {
     if !ticket.cancel() {
         return Err(Error::new(
             error::TOO_LATE,
             "the job has begun, or has been delivered or cancelled already",
         ));
     }
-    withdraw(cache, ticket);
+    withdraw(&cache, &ticket);
+    drop(cache);
     ticket.end_task();
     let outcome = Outcome::failed(error::CANCELLED, 0);
     ticket.explain("the job was cancelled by selv_job_cancel before it began");
     error::keep(ticket.error(&outcome));
-    job.tell(Some(TicketRef::new(Arc::clone(ticket))), &outcome);
+    // Nothing here is to be dropped meanwhile: the host's function may end the thread.
+    job.tell(Some(TicketRef::new(ticket)), &outcome);
     Ok(())
 }

@@ -737,7 +737,7 @@ fn cancel_against_outcome() {
             // SAFETY: as above.
             arg_free: Some(unsafe { FreeFn::new(free) }),
         };
-        let cancelled = submit::cancel(&cache, &ticket, delivery).is_ok();
+        let cancelled = submit::cancel(Arc::clone(&cache), Arc::clone(&ticket), delivery).is_ok();
         host.answer_until(0, || job.freed.load(Relaxed) > 0);
         finish(&cache);
         let status = if cancelled {
