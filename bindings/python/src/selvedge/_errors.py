@@ -1,0 +1,175 @@
+"""The exceptions of Selvedge, one for each thing that one can do something about."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "BrokenResourceError",
+    "BusyResourceError",
+    "CancelledError",
+    "ClosedResourceError",
+    "DeadlockError",
+    "DuplicateError",
+    "ForkedError",
+    "HookFailedError",
+    "LimitError",
+    "NotOwnerError",
+    "ReentrantError",
+    "SelvedgeError",
+    "SpawnError",
+    "StaleTaskError",
+    "TimedOutError",
+    "TooLateError",
+    "UnsupportedError",
+    "WouldBlock",
+    "WrongThreadError",
+]
+
+
+class SelvedgeError(Exception):
+    """What every exception of this package is.
+
+    ``status`` is the number that the C library gave (``SELV_E_...`` in its header), 0 if none did.
+    """
+
+    status: int = 0
+
+
+class ClosedResourceError(SelvedgeError):
+    """The cache is shut down, the object closed, or the hook unregistered."""
+
+    status = -12
+
+
+class BrokenResourceError(SelvedgeError):
+    """The owner ended while it held the lock, or a runtime ended the thread of the job. The text names which."""
+
+    status = -8
+
+
+class DeadlockError(SelvedgeError, RuntimeError):
+    """The call would wait for itself. ``ring`` names the tasks and locks on the way round, as far as they have names."""
+
+    status = -9
+    ring: tuple[str, ...] = ()
+
+
+class NotOwnerError(SelvedgeError, RuntimeError):
+    """Only the owner of a lock, a token or a condition's lock may do this."""
+
+    status = -10
+
+
+class BusyResourceError(SelvedgeError):
+    """The object is in use: held, or waited for."""
+
+    status = -13
+
+
+class WouldBlock(SelvedgeError):
+    """It could be had only by waiting, and the call does not wait."""
+
+    status = -6
+
+
+class TimedOutError(SelvedgeError, TimeoutError):
+    """The time was over."""
+
+    status = -5
+
+
+class CancelledError(SelvedgeError):
+    """The job or the operation was cancelled before it began."""
+
+    status = -7
+
+
+class HookFailedError(SelvedgeError):
+    """A hook that the job needs failed on its worker, or was unregistered before the job began.
+
+    ``code`` is the hook's own number; -12 if it was unregistered.
+    """
+
+    status = -16
+    code: int = 0
+
+
+class ForkedError(SelvedgeError):
+    """The object belongs to the parent process, and this is a child made by fork."""
+
+    status = -20
+
+
+class SpawnError(SelvedgeError, RuntimeError):
+    """No thread could be started."""
+
+    status = -4
+
+
+class WrongThreadError(SelvedgeError, RuntimeError):
+    """The call belongs on another thread."""
+
+    status = -19
+
+
+class ReentrantError(SelvedgeError, RuntimeError):
+    """The call is not allowed inside this callback."""
+
+    status = -18
+
+
+class StaleTaskError(SelvedgeError):
+    """The task has ended."""
+
+    status = -11
+
+
+class UnsupportedError(SelvedgeError, NotImplementedError):
+    """This cannot work here: in this interpreter, with this version of Python, or in this combination."""
+
+    status = -21
+
+
+class TooLateError(SelvedgeError):
+    """What was to be prevented has begun or happened already."""
+
+    status = -23
+
+
+class DuplicateError(SelvedgeError, RuntimeError):
+    """The borrower has a token of this limiter already, or waits for one."""
+
+    status = -15
+
+
+class LimitError(SelvedgeError, ValueError):
+    """A counter would pass its bound: a semaphore was released more often than it was acquired."""
+
+    status = -14
+
+
+_BY_STATUS: dict[int, type[SelvedgeError]] = {kind.status: kind for kind in SelvedgeError.__subclasses__()}
+
+# Statuses that have an exception of Python's own.
+_BUILT_IN: dict[int, type[Exception]] = {-1: ValueError, -2: ValueError, -3: MemoryError, -24: OSError}
+
+_QUOTED = re.compile(r'"([^"]*)"')
+
+
+def error(status: int, text: str) -> Exception:
+    """Makes the exception for a status of the C library. ``text`` is what the library had to say."""
+    if status in _BUILT_IN:
+        return _BUILT_IN[status](text)
+    made = _BY_STATUS.get(status, SelvedgeError)(text)
+    made.status = status
+    if isinstance(made, DeadlockError):
+        made.ring = tuple(_QUOTED.findall(text))
+    return made
+
+
+def hook_failed(code: int, text: str) -> HookFailedError:
+    """The exception for a job that a hook kept from running."""
+    made = HookFailedError(text)
+    made.code = code
+    return made
