@@ -345,8 +345,9 @@ static void *cancels(void *arg) {
   return NULL;
 }
 
-/* Whoever waits for the job hears of its end all the same, and its argument is freed, once. */
-static void in_the_deliver_of_a_cancel(int by_shutdown) {
+/* Whoever waits for the job hears of its end all the same, and its argument is freed, once; even if that ends the worker that is left
+ * with it, too. */
+static void in_the_deliver_of_a_cancel(int by_shutdown, selv_free_fn arg_free) {
   canceller who;
   selv_job_options held, waiting;
   selv_outcome outcome;
@@ -361,6 +362,7 @@ static void in_the_deliver_of_a_cancel(int by_shutdown) {
   CHECK_WAIT(&holder.entered, 1);
   waiting = probe_job(probe_never, &p);
   waiting.deliver = cancelled_and_gone;
+  waiting.arg_free = arg_free;
   CHECK_OK(selv_cache_submit(who.cache, &waiting, &job));
   who.job = by_shutdown ? NULL : job;
   CHECK(pthread_create(&thread, NULL, cancels, &who) == 0);
@@ -374,8 +376,9 @@ static void in_the_deliver_of_a_cancel(int by_shutdown) {
   end_after_losses(who.cache);
 }
 
-static void in_the_deliver_of_selv_job_cancel(void) { in_the_deliver_of_a_cancel(0); }
-static void in_the_deliver_of_a_shutdown(void) { in_the_deliver_of_a_cancel(1); }
+static void in_the_deliver_of_selv_job_cancel(void) { in_the_deliver_of_a_cancel(0, probe_freed); }
+static void in_the_deliver_of_a_shutdown(void) { in_the_deliver_of_a_cancel(1, probe_freed); }
+static void in_both_steps_of_a_cancel(void) { in_the_deliver_of_a_cancel(0, exits_in_free); }
 
 int main(void) {
   CHECK_RUN(in_fn_of_an_unbounded_cache);
@@ -394,5 +397,6 @@ int main(void) {
   CHECK_RUN(with_a_retiring_hook);
   CHECK_RUN(in_the_deliver_of_selv_job_cancel);
   CHECK_RUN(in_the_deliver_of_a_shutdown);
+  CHECK_RUN(in_both_steps_of_a_cancel);
   return 0;
 }

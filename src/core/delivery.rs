@@ -1,17 +1,16 @@
 //! Telling the host how a job ended, apart from the worker that ran it: on a host loop, or on whichever thread cancelled the job or found
 //! that nobody can run it.
 
-use super::callback::{DeliverFn, FreeFn, JobFn, Opaque, Outcome};
+use super::callback::{DeliverFn, FreeFn, Opaque, Outcome};
 use super::chain::Chain;
+use super::elsewhere;
 use super::error;
 use super::host::outcome;
 use super::job::{Job, TicketRef};
-use super::name::Name;
-use super::sync::{completions, current};
+use super::sync::current;
 use crate::sys::fork;
 use crate::sys::sync::thread_local;
 use std::cell::Cell;
-use std::ffi::c_void;
 
 /// What of a job its delivery needs.
 #[derive(Clone, Copy)]
@@ -35,14 +34,18 @@ impl Delivery {
         let Some(outcome) = outcome::hand_over(self, ticket, outcome) else {
             return;
         };
-        current::watch_end();
-        let delivered = Box::new(Delivered::new(self, ticket, outcome));
-        let link = IN_HAND.with(|in_hand| in_hand.add(delivered));
-        // SAFETY: added above; only this thread has it.
-        unsafe { &(*link).what }.tell();
-        // SAFETY: as above, once.
-        drop(unsafe { IN_HAND.with(|in_hand| in_hand.take_out(link)) });
+        tell_here(Box::new(Delivered::new(self, ticket, outcome)));
     }
+}
+
+/// Where the thread's end finds it.
+fn tell_here(delivered: Box<Delivered>) {
+    current::watch_end();
+    let link = IN_HAND.with(|in_hand| in_hand.add(delivered));
+    // SAFETY: added above; only this thread has it.
+    unsafe { &(*link).what }.tell();
+    // SAFETY: as above, once.
+    drop(unsafe { IN_HAND.with(|in_hand| in_hand.take_out(link)) });
 }
 
 thread_local! {
@@ -130,22 +133,7 @@ impl Delivered {
 pub fn thread_ends() {
     while let Some(delivered) = IN_HAND.with(Chain::pop) {
         if delivered.is_unfinished() && delivered.is_of_this_process() {
-            tell_elsewhere(delivered);
+            elsewhere::run_or_here(delivered, tell_here);
         }
-    }
-}
-
-fn tell_elsewhere(delivered: Box<Delivered>) {
-    unsafe extern "C-unwind" fn job(delivered: *mut c_void, _: *mut *mut c_void) -> i32 {
-        // SAFETY: the pointer that is given away below, once.
-        unsafe { Box::from_raw(delivered.cast::<Delivered>()) }.tell();
-        0
-    }
-    let delivered = Box::into_raw(delivered).cast();
-    // SAFETY: made for the pointer that goes with it, and for any thread.
-    if !completions::on_a_worker(unsafe { JobFn::new(job) }, Opaque(delivered), Name::NONE) {
-        // No thread can be started. Better here than never.
-        // SAFETY: the job was refused, so the pointer is still ours.
-        unsafe { job(delivered, std::ptr::null_mut()) };
     }
 }

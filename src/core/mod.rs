@@ -10,6 +10,7 @@ pub mod cache;
 pub mod callback;
 pub mod chain;
 pub mod delivery;
+pub mod elsewhere;
 pub mod ended;
 pub mod entered;
 pub mod error;

@@ -6,13 +6,11 @@
 use super::entry::Entry;
 use super::host_loop::HostLoop;
 use super::underway;
-use crate::core::callback::{JobFn, Opaque};
 use crate::core::chain::{Chain, Link};
+use crate::core::elsewhere;
 use crate::core::error::Result;
-use crate::core::name::Name;
-use crate::core::sync::{completions, current};
+use crate::core::sync::current;
 use crate::sys::sync::thread_local;
-use std::ffi::c_void;
 use std::sync::Arc;
 
 pub struct Frame {
@@ -182,23 +180,12 @@ pub fn thread_ends() {
 
 /// The rest of a close whose thread has ended is for a worker of the default cache.
 fn close_elsewhere(host: Arc<HostLoop>, left: Option<Entry>) {
-    unsafe extern "C-unwind" fn job(rest: *mut c_void, _: *mut *mut c_void) -> i32 {
-        // SAFETY: the pointer that is given away below, once.
-        let rest = unsafe { Box::from_raw(rest.cast::<(Arc<HostLoop>, Option<Entry>)>()) };
-        let (host, left) = *rest;
+    elsewhere::run_or_here((host, left), |(host, left)| {
         let frame = enter(&host, Doing::Closing);
         if let Some(left) = left {
             run(frame, left);
             over(frame);
         }
         drop_queue(&host, frame);
-        0
-    }
-    let rest = Box::into_raw(Box::new((host, left)));
-    // SAFETY: made for the pointer that goes with it, and for any thread.
-    if !completions::on_a_worker(unsafe { JobFn::new(job) }, Opaque(rest.cast()), Name::NONE) {
-        // No thread can be started. Better here than never.
-        // SAFETY: the job was refused, so the pointer is still ours.
-        unsafe { job(rest.cast(), std::ptr::null_mut()) };
-    }
+    });
 }

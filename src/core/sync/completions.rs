@@ -9,17 +9,14 @@ use super::answer::Answer;
 use super::batch::Batch;
 use super::current;
 use super::operation::{self, Completion, OpId, Place, Ready};
-use crate::core::cache::Cache;
-use crate::core::callback::{Completed, JobFn, Opaque};
+use crate::core::callback::Completed;
 use crate::core::chain::{Chain, Link};
+use crate::core::elsewhere;
 use crate::core::error::{self, Error};
 use crate::core::host::entry::Entry;
 use crate::core::host::host_loop::HostLoop;
-use crate::core::job::{Job, Needs};
 use crate::core::name::Name;
-use crate::core::submit;
 use crate::sys::sync::thread_local;
-use std::ffi::c_void;
 
 /// What a thread has still to call.
 struct List {
@@ -110,42 +107,13 @@ pub fn thread_ends() {
 
 /// On a worker of the default cache.
 pub fn run_elsewhere(ops: Vec<OpId>) {
-    unsafe extern "C-unwind" fn job(ops: *mut c_void, _: *mut *mut c_void) -> i32 {
-        // SAFETY: the pointer that is given away below, once.
-        let ops = unsafe { Box::from_raw(ops.cast::<Vec<OpId>>()) };
-        run(*ops, None);
-        0
-    }
     if ops.is_empty() {
         return;
     }
-    let ops = Box::into_raw(Box::new(ops));
-    // SAFETY: made for the pointer that goes with it, and for any thread.
-    if !on_a_worker(unsafe { JobFn::new(job) }, Opaque(ops.cast()), Name::NONE) {
-        // No thread can be started. Better here than never.
-        // SAFETY: the job was refused, so the list is still ours.
-        for op in *unsafe { Box::from_raw(ops) } {
-            call(op);
-        }
+    if let Err(ops) = elsewhere::run(ops, |ops| run(ops, None), Name::NONE) {
+        // No thread can be started. Better here than never; but not by `run`, which would come back here on a thread that is ending.
+        ops.into_iter().for_each(call);
     }
-}
-
-/// Has a worker of the default cache run something of the library's own. False if no thread can be started.
-pub fn on_a_worker(run: JobFn, arg: Opaque, name: Name) -> bool {
-    let job = Job {
-        run,
-        deliver: None,
-        arg,
-        arg_free: None,
-        name,
-        needs: Needs::Nothing,
-        accepted_at: 0,
-        ticket: None,
-    };
-    let cache = Cache::default_cache();
-    let sent = submit::submit(&cache, |accepted_at| Job { accepted_at, ..job });
-    cache.release();
-    sent.is_ok()
 }
 
 /// An operation that is not told here: one of the library's own is told at once, which calls nothing of the host, and one that has a

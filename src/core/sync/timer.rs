@@ -4,9 +4,8 @@
 //! which has no effect if it ended otherwise before.
 
 use super::batch::Batch;
-use super::completions;
 use super::operation::{self, OpId};
-use crate::core::callback::{JobFn, Opaque};
+use crate::core::elsewhere;
 use crate::core::name::Name;
 use crate::sys::clock::Deadline;
 use crate::sys::futex;
@@ -14,7 +13,6 @@ use crate::sys::lock::{ForkReset, static_lock};
 use crate::sys::sync::{AtomicU32, Ordering};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ffi::c_void;
 
 struct Timers {
     due: BinaryHeap<Reverse<(Deadline, u64)>>,
@@ -99,13 +97,7 @@ fn nudge() {
 }
 
 fn start() {
-    unsafe extern "C-unwind" fn job(_: *mut c_void, _: *mut *mut c_void) -> i32 {
-        run();
-        0
-    }
-    // SAFETY: needs nothing, and runs on any thread.
-    let run = unsafe { JobFn::new(job) };
-    if !completions::on_a_worker(run, Opaque::NULL, Name::new("selv timers")) {
+    if elsewhere::run((), |()| run(), Name::new("selv timers")).is_err() {
         // No thread can be started now; the next timer tries again.
         TIMERS.lock().running = false;
     }

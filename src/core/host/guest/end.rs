@@ -1,17 +1,15 @@
 //! The end of a run: on the host's thread, on one that abandons it, or on whichever is left when such a thread itself ends.
 
 use super::{End, Guest, Left, Phase, Polled, State, polls};
-use crate::core::callback::{JobFn, Opaque};
+use crate::core::callback::Opaque;
+use crate::core::elsewhere;
 use crate::core::error::{self, Error, Result};
 use crate::core::host::drain;
 use crate::core::host::entry::Entry;
-use crate::core::name::Name;
-use crate::core::sync::completions;
 use crate::sys::clock::Deadline;
 use crate::sys::lock::Guard;
 use crate::sys::sync::Ordering;
 use crate::sys::{futex, thread};
-use std::ffi::c_void;
 use std::sync::Arc;
 
 impl Guest {
@@ -89,7 +87,8 @@ impl Guest {
                 }
                 Left::Handles => {
                     drop(state);
-                    self.give_back_elsewhere();
+                    // A thread that ends calls nothing of the host.
+                    elsewhere::run_or_here(self.arc(), |guest| guest.give_back());
                     false
                 }
             };
@@ -129,22 +128,6 @@ impl Guest {
         let tick = tick && !state.abandoned;
         self.interrupt_once(state);
         tick
-    }
-
-    /// A thread that ends calls nothing of the host: a worker of the default cache does.
-    fn give_back_elsewhere(&self) {
-        unsafe extern "C-unwind" fn job(guest: *mut c_void, _: *mut *mut c_void) -> i32 {
-            // SAFETY: the count that is given away below, once.
-            unsafe { Arc::from_raw(guest.cast::<Guest>().cast_const()) }.give_back();
-            0
-        }
-        let guest = Arc::into_raw(self.arc()).cast_mut().cast();
-        // SAFETY: made for the pointer that goes with it, and for any thread.
-        if !completions::on_a_worker(unsafe { JobFn::new(job) }, Opaque(guest), Name::NONE) {
-            // No thread can be started. Better here than never.
-            // SAFETY: the job was refused, so the count is still ours.
-            unsafe { job(guest, std::ptr::null_mut()) };
-        }
     }
 
     /// The host loop has died: the run ends here.
