@@ -7,6 +7,7 @@
 
 use super::cache::Cache;
 use super::callback::Outcome;
+use super::chain::Chain;
 use super::error::Result;
 use super::job::{Job, Needs};
 use super::queue;
@@ -20,7 +21,6 @@ use super::sync::wait::Submitted;
 use super::worker;
 use crate::sys::clock::{Deadline, NO_WAIT};
 use crate::sys::sync::thread_local;
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// A job that waits for its token.
@@ -170,28 +170,26 @@ fn take_along(cache: &Cache, number: u64) -> Option<Job> {
 }
 
 thread_local! {
-    // Not null while this thread sees to caches that have got a job.
-    static ADMITTING: Cell<*mut Vec<Arc<Cache>>> = const { Cell::new(std::ptr::null_mut()) };
+    // There is a list while this thread sees to caches that have got a job.
+    static ADMITTING: Chain<Vec<Arc<Cache>>> = const { Chain::new() };
 }
 
 /// Sees to it that somebody works through the cache's queue. Where no thread can be started a job is delivered here, its token
 /// comes back, and the next job gets it: that one is seen to when this one is done, whatever their number.
 fn dispatch(cache: &Arc<Cache>) {
-    let admitting = ADMITTING.with(Cell::get);
-    // SAFETY: the list is this thread's, and is there while ADMITTING names it.
+    let admitting = ADMITTING.with(Chain::innermost);
+    // SAFETY: the list is this thread's, and no reference to it outlives the block.
     if let Some(list) = unsafe { admitting.as_mut() } {
-        list.push(Arc::clone(cache));
+        list.what.push(Arc::clone(cache));
         return;
     }
-    let list = Box::into_raw(Box::new(vec![Arc::clone(cache)]));
-    ADMITTING.with(|a| a.set(list));
-    // SAFETY: made above; no reference outlives the expression, so what is dispatched may add to the list.
-    while let Some(cache) = unsafe { &mut *list }.pop() {
+    let list = ADMITTING.with(|a| a.add(vec![Arc::clone(cache)]));
+    // SAFETY: added above; no reference outlives the expression, so what is dispatched may add to the list.
+    while let Some(cache) = unsafe { &mut *list }.what.pop() {
         queue::dispatch(&cache, cache.lock());
     }
-    ADMITTING.with(|a| a.set(std::ptr::null_mut()));
-    // SAFETY: made above, and named nowhere any more.
-    drop(unsafe { Box::from_raw(list) });
+    // SAFETY: added above, once.
+    drop(unsafe { ADMITTING.with(|a| a.take_out(list)) });
 }
 
 /// From here on the job is as any other that was accepted; if it is still there.
@@ -216,12 +214,8 @@ fn to_the_queue(cache: &Arc<Cache>, job: Option<Job>) {
 
 /// The thread ends, maybe in a delivery that [`dispatch`] had to make: the others are seen to all the same.
 pub fn thread_ends() {
-    let list = ADMITTING.with(Cell::take);
-    if !list.is_null() {
-        // SAFETY: made by `dispatch`, which the thread will not come back to.
-        for cache in *unsafe { Box::from_raw(list) } {
-            dispatch(&cache);
-        }
+    if let Some(caches) = ADMITTING.with(Chain::pop) {
+        caches.iter().for_each(dispatch);
     }
 }
 
