@@ -119,6 +119,8 @@ static inline selv_status selv_glib_read_options_(selv_glib_options *known, cons
   memset(known, 0, sizeof *known);
   if (given != NULL) {
     if (given->struct_size < smallest) return SELV_E_INVAL;
+    /* A compiler that sees the caller's struct would warn of reading past it. */
+    __asm__("" : "+r"(bytes));
     for (i = sizeof *known; i < given->struct_size; i++)
       if (bytes[i] != 0) return SELV_E_UNSUPPORTED;
     memcpy(known, given, given->struct_size < sizeof *known ? given->struct_size : sizeof *known);
