@@ -15,15 +15,18 @@ int selvpy_errors_load(PyObject **errors) {
 }
 
 PyObject *selvpy_error(PyObject *errors, selv_status status) {
-  char text[1024];
-  size_t length = selv_last_error(text, sizeof text);
+  char short_text[512], *text = short_text;
+  size_t length = selv_last_error(short_text, sizeof short_text);
   PyObject *decoded, *made;
-  if (length >= sizeof text) length = strlen(text);
-  if (length == 0) {
-    decoded = PyUnicode_FromString(selv_status_text(status));
-  } else {
-    decoded = PyUnicode_DecodeUTF8(text, (Py_ssize_t)length, "replace");
+  if (length >= sizeof short_text) {
+    /* A ring of many tasks. */
+    text = (char *)PyMem_Malloc(length + 1);
+    if (text == NULL) return PyErr_NoMemory();
+    (void)selv_last_error(text, length + 1);
   }
+  if (length == 0) decoded = PyUnicode_FromString(selv_status_text(status));
+  else decoded = PyUnicode_DecodeUTF8(text, (Py_ssize_t)length, "replace");
+  if (text != short_text) PyMem_Free(text);
   if (decoded == NULL) return NULL;
   made = PyObject_CallMethod(errors, "error", "iO", (int)status, decoded);
   Py_DECREF(decoded);

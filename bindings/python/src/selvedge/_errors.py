@@ -15,6 +15,7 @@ __all__ = [
     "HookFailedError",
     "LimitError",
     "NotOwnerError",
+    "NotRecoverableError",
     "ReentrantError",
     "SelvedgeError",
     "SpawnError",
@@ -48,8 +49,18 @@ class BrokenResourceError(SelvedgeError):
     status = -8
 
 
+class NotRecoverableError(BrokenResourceError):
+    """What a robust lock protected was given up: its owner died, and the next one released it without make_consistent."""
+
+    status = -22
+
+
 class DeadlockError(SelvedgeError, RuntimeError):
-    """The call would wait for itself. ``ring`` names the tasks and locks on the way round, as far as they have names."""
+    """The call would wait for itself.
+
+    ``ring`` names who and what is on the way round: the calling task, what it would wait for, that one's owner, and so on; what has no name
+    by its kind and number. Empty if the call waits for itself without others, such as a worker for its own cache's end.
+    """
 
     status = -9
     ring: tuple[str, ...] = ()
@@ -88,7 +99,7 @@ class CancelledError(SelvedgeError):
 class HookFailedError(SelvedgeError):
     """A hook that the job needs failed on its worker, or was unregistered before the job began.
 
-    ``code`` is the hook's own number; -12 if it was unregistered.
+    ``code`` is the hook's own number: -16 for a Python function that raised, which is the ``__cause__`` then; -12 if the hook was unregistered.
     """
 
     status = -16
@@ -149,12 +160,25 @@ class LimitError(SelvedgeError, ValueError):
     status = -14
 
 
-_BY_STATUS: dict[int, type[SelvedgeError]] = {kind.status: kind for kind in SelvedgeError.__subclasses__()}
+_BY_STATUS: dict[int, type[SelvedgeError]] = {
+    kind.status: kind for kind in (*SelvedgeError.__subclasses__(), NotRecoverableError)
+}
 
 # Statuses that have an exception of Python's own.
 _BUILT_IN: dict[int, type[Exception]] = {-1: ValueError, -2: ValueError, -3: MemoryError, -24: OSError}
 
-_QUOTED = re.compile(r'"([^"]*)"')
+_RING = re.compile(r" would wait for |, held by |, which waits for ")
+_NAME = re.compile(r"'(.*)'$")
+
+
+def _ring(text: str) -> tuple[str, ...]:
+    """From "task 'a' would wait for lock 'L', held by task 'b', which waits for lock 'M', held by task 'a'"."""
+    members = _RING.split(text)
+    if len(members) < 3:
+        return ()
+    named = (_NAME.search(member) for member in members)
+    names = [found[1] if found else member for found, member in zip(named, members, strict=True)]
+    return tuple(names[:-1] if members[-1] == members[0] else names)
 
 
 def error(status: int, text: str) -> Exception:
@@ -164,7 +188,7 @@ def error(status: int, text: str) -> Exception:
     made = _BY_STATUS.get(status, SelvedgeError)(text)
     made.status = status
     if isinstance(made, DeadlockError):
-        made.ring = tuple(_QUOTED.findall(text))
+        made.ring = _ring(text)
     return made
 
 

@@ -1,0 +1,522 @@
+"""A ``concurrent.futures.Executor`` whose calls run on a thread cache.
+
+An executor owns no threads. It has a line of calls, and at most ``max_workers`` jobs in the cache at a time; each job takes the first
+call of the line, and is followed by the next on the same thread as long as there are calls. So executors that share a cache share its
+threads, and nobody waits on one.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import os
+import sys
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.thread import BrokenThreadPool
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from outcome import Error, Outcome
+
+from selvedge._errors import CancelledError, ClosedResourceError, DeadlockError, ForkedError, SpawnError
+from selvedge.cache import ThreadCache, default_cache
+
+__all__ = ["Executor"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Work: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+_LOGGER = logging.getLogger("concurrent.futures")
+_NUMBERS = itertools.count()
+_BROKEN = "an initializer failed, and the executor cannot be used any more"
+
+
+class Executor(ThreadPoolExecutor):
+    """Runs calls on the threads of a thread cache, as ``ThreadPoolExecutor`` does on its own.
+
+    Futures, ``map``, cancellation, errors and the end of the program are as with ``ThreadPoolExecutor``. It is a subclass of that only
+    because ``asyncio.loop.set_default_executor`` takes nothing else; it starts no threads and joins none.
+
+    ``max_workers``: the most calls that run at a time. ``None``: as many as ``ThreadPoolExecutor`` would take. Further calls wait in order, and
+    no thread waits with them. The cache's own ``max_workers`` holds as well.
+    ``cache``: where the calls run; ``None`` is the process's default cache. It stays the caller's: ``shutdown`` does not end it.
+    ``thread_name_prefix``: a thread is named ``<prefix>_<number>`` while it runs a call, with a number below ``max_workers``.
+    ``initializer``, ``initargs``: ``initializer(*initargs)`` is called once on each thread that runs calls of this executor, before its first
+    one. With a cache these can be more threads than ``max_workers``, one after the other. If it raises, the executor is broken: calls
+    that wait, and later ``submit``, get ``concurrent.futures.thread.BrokenThreadPool``.
+
+    Every call is a job of its own: it begins with an empty ``contextvars`` context, and a lock of ``selvedge.sync`` that it holds at its end
+    breaks. An executor that is dropped without ``shutdown`` finishes what was submitted.
+
+    At the end of the program, what was submitted is finished first, before ``atexit`` callbacks run; submitting is refused from then on.
+    In a child made by ``os.fork`` the executor works as a new one; calls of the parent that were not done end there with ``ForkedError``, and
+    the callbacks of their futures are not called.
+
+    Raises ``ValueError`` (``max_workers`` below 1), ``TypeError`` (``initializer`` is not callable, ``cache`` is no ``ThreadCache``). Any thread.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        cache: ThreadCache | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        if cache is not None and not isinstance(cache, ThreadCache):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"cache must be a selvedge.ThreadCache or None, not {type(cache).__name__}")
+        super().__init__(max_workers, thread_name_prefix or f"Executor-{next(_NUMBERS)}", initializer, initargs)
+        self._pool = _Pool(cache or default_cache(), self._max_workers, self._thread_name_prefix, initializer, initargs)
+
+    @property
+    def cache(self) -> ThreadCache:
+        """Where the calls run."""
+        return self._pool.cache
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Puts ``fn(*args, **kwargs)`` in line and returns its future. Any thread; does not block.
+
+        Callbacks of the future are called on the thread that ran ``fn``, and may block; the call counts as running until they have returned.
+        Raises ``RuntimeError`` (after ``shutdown``, at the end of the program, the cache is shut down), ``BrokenThreadPool``, and ``SpawnError``
+        if no thread could be started and none of the executor's calls runs, on whose thread it could follow.
+        """
+        call = _Call[_T](self._pool, (fn, args, kwargs))
+        self._pool.submit(call)
+        return call
+
+    async def run(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """``submit``, and waits for the result: in an asyncio or a Trio task, so with both backends of anyio.
+
+        If the waiting is cancelled, so is the call, if it has not begun. If it has: asyncio leaves it alone and its result is lost, Trio waits
+        for its end. Raises what ``fn`` and ``submit`` raise.
+        """
+        future = self.submit(fn, *args, **kwargs)
+        # Trio first: as a guest in asyncio's loop it runs where there is a running loop as well.
+        trio = sys.modules.get("trio")
+        if trio is not None and trio.lowlevel.in_trio_task():
+            from selvedge.trio import wrap_future
+
+            return await wrap_future(future)
+        import asyncio
+
+        return await asyncio.wrap_future(future)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Refuses calls from now on. May be called again.
+
+        ``wait``: returns when all calls have ended. Raises ``DeadlockError`` (a ``RuntimeError``) for that in one of these calls, after everything
+        else has been done. ``cancel_futures``: calls that no thread has begun, and for which none is on its way, are cancelled, and who waits for
+        them is told. Any thread.
+        """
+        self._pool.close()
+        if cancel_futures:
+            self._pool.cancel_pending()
+        if wait:
+            self._pool.join()
+
+
+class _Call(Future[_T]):
+    """A call and its future. Held by the line, by the slot that runs it, and by the caller."""
+
+    # Of Future itself, whose annotations leave them out.
+    _done_callbacks: list[Callable[[Future[_T]], object]]
+
+    def __init__(self, pool: _Pool, work: _Work) -> None:
+        super().__init__()
+        self._pool: _Pool | None = pool
+        self._work: _Work | None = work
+        self._outcome: tuple[bool, Any] | None = None
+        self._has_callbacks = False
+
+    def cancel(self) -> bool:
+        if not super().cancel():
+            return False
+        pool = self._pool
+        if pool is not None and pool.withdraw(self):
+            # What it refers to goes now, and who waits is told now, not when its turn would have come.
+            self.begin()
+        return True
+
+    def add_done_callback(self, fn: Callable[[Future[_T]], object]) -> None:
+        with self._condition:
+            self._has_callbacks = True
+        super().add_done_callback(fn)
+
+    # ---- by who has taken it out of the line ----
+
+    def begin(self) -> _Work | None:
+        """What is to be called; None if it was cancelled."""
+        work, self._work, self._pool = self._work, None, None
+        return work if self.set_running_or_notify_cancel() else None
+
+    def run(self) -> None:
+        """Calls it and keeps the outcome; tells it if there are callbacks."""
+        work = self.begin()
+        if work is None:
+            return
+        self._outcome = _invoke(*work)
+        del work
+        if self._has_callbacks:
+            self.tell(with_callbacks=True)
+
+    def refuse(self, error: BaseException) -> None:
+        """It will not run, because of this."""
+        if isinstance(error, CancelledError):
+            super().cancel()
+        if self.begin() is not None:
+            self._outcome = False, error
+        self.tell(with_callbacks=True)
+
+    def lose(self, error: BaseException) -> None:
+        """The thread that ran it is lost."""
+        if self._outcome is None:
+            self._outcome = False, error
+
+    def tell(self, *, with_callbacks: bool) -> bool:
+        """Makes the outcome known, if that has not been done. False, and nothing is done, if callbacks are to be called and may not be."""
+        with self._condition:
+            outcome = self._outcome
+            if outcome is None or self.done():
+                return True  # told, cancelled, or the parent process's
+            if self._has_callbacks and not with_callbacks:
+                return False
+            self._outcome = None
+            if not self._has_callbacks:
+                self._set(*outcome)
+                return True
+        self._set(*outcome)
+        return True
+
+    def _set(self, is_result: bool, value: Any) -> None:
+        if is_result:
+            self.set_result(value)
+        else:
+            self.set_exception(value)
+
+    def strand(self) -> None:
+        """In a fork child: who waited, who would have been called back, and who may have held the lock, are the parent's."""
+        self._condition = threading.Condition()
+        self._waiters = []
+        self._done_callbacks = []
+        self._has_callbacks = False
+        self._work = self._pool = self._outcome = None
+        if not self.done():
+            self.set_exception(ForkedError("the call was submitted in the parent process, and runs only there"))
+
+
+class _Pool:
+    """The line and the slots of an executor. It outlives the executor until its calls have ended: it is held by jobs.
+
+    The lock is taken again by its own thread when a finalizer submits or cancels in the middle of a section; so each section leaves everything
+    in order before it calls anything that may allocate. No code of others is called with it held.
+    """
+
+    def __init__(
+        self,
+        cache: ThreadCache,
+        max_workers: int,
+        prefix: str,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+    ) -> None:
+        self.cache = cache
+        self.max_workers = max_workers
+        self.prefix = prefix
+        self.initializer = initializer
+        self.initargs = initargs
+        self.local = threading.local()
+        self.is_closed = self.is_broken = False
+        self.generation = 0
+        self.reset()
+        _pools.add(self)
+
+    def reset(self) -> None:
+        self.lock = threading.RLock()
+        self.idle = threading.Condition(self.lock)
+        self.pending: OrderedDict[_Call[Any], None] = OrderedDict()
+        self.running: set[_Call[Any]] = set()  # taken out of the line, and not told
+        self.slots = 0  # in use
+        self.coming = 0  # of these, those that have yet to take a call
+        self.free_numbers: list[int] = []
+        self.numbers = 0  # given out so far
+
+    # ---- by submitters ----
+
+    def submit(self, call: _Call[Any]) -> None:
+        with self.lock:
+            if self.is_broken:
+                raise BrokenThreadPool(_BROKEN)
+            if self.is_closed:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if _is_exiting:
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            self.pending[call] = None
+            slot = self.open_slot()
+        if slot is None:
+            return
+        error = slot.start()
+        if error is None or not self.give_up(slot, error) or not self.withdraw(call):
+            return
+        if isinstance(error, ClosedResourceError):
+            raise RuntimeError("cannot schedule new futures after the shutdown of the thread cache") from error
+        raise error
+
+    def withdraw(self, call: _Call[Any]) -> bool:
+        """Takes a call out of the line, if it is still there."""
+        with self.lock:
+            if call not in self.pending:
+                return False
+            del self.pending[call]
+            self.tell_if_idle()
+            return True
+
+    def close(self) -> None:
+        with self.lock:
+            self.is_closed = True
+
+    def cancel_pending(self) -> None:
+        with self.lock:
+            # As with ThreadPoolExecutor, a thread that has been asked for gets its first call.
+            calls = list(self.pending)[self.coming :]
+        for call in calls:
+            call.cancel()
+
+    def join(self) -> None:
+        """Waits until all calls have ended."""
+        if getattr(self.local, "is_inside", False):
+            raise DeadlockError("a call of an executor cannot wait for the end of the executor's calls: it would wait for itself")
+        with self.lock:
+            while self.pending or self.running:
+                self.idle.wait()
+
+    # ---- slots ----
+
+    def open_slot(self) -> _Slot | None:
+        """A new slot, if one is needed and allowed. With the lock."""
+        if self.slots >= self.max_workers or self.coming >= len(self.pending):
+            return None
+        self.slots += 1
+        self.coming += 1
+        if self.free_numbers:
+            number = self.free_numbers.pop()
+        else:
+            number = self.numbers
+            self.numbers += 1
+        return _Slot(self, number)
+
+    def close_slot(self, slot: _Slot) -> None:
+        """With the lock."""
+        self.slots -= 1
+        self.free_numbers.append(slot.number)
+
+    def arrive(self, slot: _Slot) -> bool:
+        """The slot's job has begun, or never will. False if the slot is the parent process's. With the lock."""
+        if slot.generation != self.generation:
+            return False
+        if slot.is_coming:
+            slot.is_coming = False
+            self.coming -= 1
+        return True
+
+    def give_up(self, slot: _Slot, error: Exception) -> bool:
+        """The slot could not get a thread. True if nobody can take the calls that wait."""
+        with self.lock:
+            if not self.arrive(slot):
+                return False
+            self.close_slot(slot)
+            return not (isinstance(error, SpawnError) and self.slots > 0)
+
+    def take(self, slot: _Slot) -> _Call[Any] | None:
+        """The first call of the line."""
+        with self.lock:
+            return self.pop() if self.arrive(slot) else None
+
+    def pop(self) -> _Call[Any] | None:
+        """With the lock."""
+        if not self.pending:
+            return None
+        call, _ = self.pending.popitem(last=False)
+        self.running.add(call)
+        return call
+
+    def goes_on(self, slot: _Slot) -> bool:
+        """Whether a slot that has done its call is to take another; if not, it is closed."""
+        with self.lock:
+            if not self.arrive(slot):
+                return False
+            if self.pending:
+                self.coming += 1
+                slot.is_coming = True
+                return True
+            self.close_slot(slot)
+            return False
+
+    def ended(self, call: _Call[Any]) -> None:
+        with self.lock:
+            self.running.discard(call)
+            self.tell_if_idle()
+
+    def tell_if_idle(self) -> None:
+        """With the lock."""
+        if not self.pending and not self.running:
+            self.idle.notify_all()
+
+    # ---- the initializer, and failure ----
+
+    def initialize(self, slot: _Slot) -> None:
+        """Calls the initializer if this thread has not."""
+        if self.initializer is None or getattr(self.local, "is_initialized", False):
+            return
+        with self.lock:
+            self.arrive(slot)  # it may take its time: calls that come meanwhile do not wait for it
+        try:
+            self.initializer(*self.initargs)
+        except BaseException:
+            _LOGGER.critical("Exception in initializer:", exc_info=True)
+            with self.lock:
+                self.is_broken = True
+            self.fail_pending(BrokenThreadPool(_BROKEN))
+        else:
+            self.local.is_initialized = True
+
+    def fail_pending(self, error: Exception) -> None:
+        """Every call that waits gets an exception of its own."""
+        while True:
+            with self.lock:
+                call = self.pop()
+            if call is None:
+                return
+            call.refuse(copy.copy(error))
+            self.ended(call)
+
+    # ---- fork ----
+
+    def after_fork(self) -> None:
+        """In the child, on its only thread. What was in hand may have been in the middle of a change."""
+        stranded = [*self.pending, *self.running]
+        self.generation += 1
+        self.reset()
+        for call in stranded:
+            call.strand()
+
+
+class _Slot:
+    """A row of jobs of the cache, one after the other, each with one call. A pool has at most `max_workers`."""
+
+    def __init__(self, pool: _Pool, number: int) -> None:
+        self.pool = pool
+        self.number = number
+        self.name = f"{pool.prefix}_{number}"
+        self.generation = pool.generation
+        self.is_coming = True  # its job has been asked for, and has not begun
+        self.call: _Call[Any] | None = None
+
+    def start(self) -> Exception | None:
+        """Asks the cache for the next job. The exception if it refused."""
+        try:
+            self.pool.cache.start_thread_soon(self.run, self.deliver, self.name)
+        except Exception as error:
+            return error
+        return None
+
+    def run(self) -> None:
+        """The job: one call, if there still is one.
+
+        Who waits for the result is told in `deliver`, when the thread is free again and so gets what they submit next. Callbacks are called
+        here: they may block, and wait for other calls, which must not be given to this very thread.
+        """
+        pool = self.pool
+        pool.local.is_inside = True
+        try:
+            pool.initialize(self)
+            self.call = call = pool.take(self)
+            if call is not None:
+                call.run()
+        finally:
+            pool.local.is_inside = False
+
+    def deliver(self, outcome: Outcome[None]) -> None:
+        """On the worker, when it is free. If the job did not run, anywhere."""
+        pool = self.pool
+        call, self.call = self.call, None
+        if isinstance(outcome, Error):
+            if call is not None:
+                call.lose(outcome.error)
+            else:
+                call = pool.take(self)
+                if call is not None:
+                    call.refuse(outcome.error)
+        if pool.goes_on(self):
+            error = self.start()
+            if error is not None and pool.give_up(self, error):
+                pool.fail_pending(error)
+        if call is not None:
+            if call.tell(with_callbacks=False):
+                pool.ended(call)
+            else:
+                _Telling(pool, call).start()
+
+
+class _Telling:
+    """A job that calls the callbacks of a call, for those that came between its end and its delivery."""
+
+    def __init__(self, pool: _Pool, call: _Call[Any]) -> None:
+        self.pool = pool
+        self.call = call
+
+    def start(self) -> None:
+        try:
+            self.pool.cache.start_thread_soon(self.run, self.deliver)
+        except Exception:
+            self.run()  # no other thread is to be had
+            self.pool.ended(self.call)
+
+    def run(self) -> None:
+        self.pool.local.is_inside = True
+        try:
+            self.call.tell(with_callbacks=True)
+        finally:
+            self.pool.local.is_inside = False
+
+    def deliver(self, outcome: Outcome[None]) -> None:
+        if isinstance(outcome, Error):
+            self.run()
+        self.pool.ended(self.call)
+
+
+def _invoke(fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
+    """Whether it returned, and what it returned or raised. The traceback holds this frame, and this frame nothing."""
+    try:
+        return True, fn(*args, **kwargs)
+    except BaseException as error:
+        return False, error
+    finally:
+        del fn, args, kwargs
+
+
+_pools: weakref.WeakSet[_Pool] = weakref.WeakSet()
+_is_exiting = False
+
+
+def _finish_all() -> None:
+    """At the end of the program, or of the interpreter."""
+    global _is_exiting
+    _is_exiting = True
+    for pool in list(_pools):
+        pool.join()
+
+
+def _after_fork() -> None:
+    for pool in list(_pools):
+        pool.after_fork()
+
+
+# Before threads are joined and `atexit` callbacks run: Python has no public name for that moment, and `concurrent.futures` uses this one.
+getattr(threading, "_register_atexit")(_finish_all)
+os.register_at_fork(after_in_child=_after_fork)
