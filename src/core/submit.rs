@@ -248,20 +248,27 @@ fn run_and_wait(
         reference.release();
         return Err(refused);
     }
-    match wait(&ticket, deadline) {
+    wait_if_begun(&ticket, deadline)?.ok_or_else(|| {
+        withdraw(cache, &ticket);
+        ticket.finish(Outcome::failed(error::CANCELLED, 0));
+        let why = "no worker began the function within the timeout; it will not run";
+        Error::new(error::TIMEDOUT, why)
+    })
+}
+
+/// As [`wait`], but the deadline is for the job's beginning. None: it has passed, the ticket is cancelled and the job will not run.
+///
+/// # Errors
+/// DEADLOCK, as [`Ticket::wait`].
+pub fn wait_if_begun(ticket: &Ticket, deadline: Deadline) -> Result<Option<Outcome>> {
+    match wait(ticket, deadline) {
         Err(e) if e.status == error::TIMEDOUT => {
-            if ticket.cancel() {
-                withdraw(cache, &ticket);
-                ticket.finish(Outcome::failed(error::CANCELLED, 0));
-                return Err(Error::new(
-                    error::TIMEDOUT,
-                    "no worker began the function within the timeout; it will not run",
-                ));
+            if ticket.cancel() || cfg!(selv_mutant = "leave_what_has_begun") {
+                return Ok(None);
             }
-            // It has begun: its end is waited for.
-            wait(&ticket, Deadline::NEVER)
+            wait(ticket, Deadline::NEVER).map(Some)
         }
-        other => other,
+        ended => ended.map(Some),
     }
 }
 

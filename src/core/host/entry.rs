@@ -142,21 +142,13 @@ pub fn call(host: &HostLoop, run: JobFn, arg: Opaque, timeout_ns: u64) -> Result
     host.push(|| Entry::Call(Arc::clone(&call)))?;
     // The host's wake function may have forked.
     host.check_process()?;
-    let outcome = match submit::wait(&ticket, deadline) {
-        Err(e)
-            if e.status == error::TIMEDOUT
-                && (ticket.cancel() || cfg!(selv_mutant = "leave_what_has_begun")) =>
-        {
-            host.withdraw(|entry| matches!(entry, Entry::Call(c) if Arc::ptr_eq(c, &call)));
-            let why = format!(
-                "{} did not begin the function within the timeout; it will not run",
-                host.what()
-            );
-            return Err(Error::new(error::TIMEDOUT, why));
-        }
-        // It has begun: its end is waited for.
-        Err(e) if e.status == error::TIMEDOUT => submit::wait(&ticket, Deadline::NEVER)?,
-        other => other?,
+    let Some(outcome) = submit::wait_if_begun(&ticket, deadline)? else {
+        host.withdraw(|entry| matches!(entry, Entry::Call(c) if Arc::ptr_eq(c, &call)));
+        let why = format!(
+            "{} did not begin the function within the timeout; it will not run",
+            host.what()
+        );
+        return Err(Error::new(error::TIMEDOUT, why));
     };
     match outcome.status {
         error::OK => Ok(outcome),

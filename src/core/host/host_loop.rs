@@ -118,18 +118,28 @@ impl HostLoop {
         Err(Error::new(error::WRONG_THREAD, why))
     }
 
-    fn is_closed(&self) -> Error {
+    pub(super) fn closed_error(&self) -> Error {
         self.identity.closed()
+    }
+
+    fn unless_closed<'a>(&self, state: Guard<'a, State>) -> Result<Guard<'a, State>> {
+        if !state.closed {
+            return Ok(state);
+        }
+        drop(state);
+        Err(self.closed_error())
+    }
+
+    /// The state of a loop in which something can be queued.
+    fn open(&self) -> Result<Guard<'_, State>> {
+        self.check_process()?;
+        self.unless_closed(self.state.lock())
     }
 
     /// # Errors
     /// CLOSED, FORKED: nothing can be queued.
     pub fn check_open(&self) -> Result<()> {
-        self.check_process()?;
-        match self.state.lock().closed {
-            true => Err(self.is_closed()),
-            false => Ok(()),
-        }
+        self.open().map(drop)
     }
 
     /// Queues what `entry` makes.
@@ -137,12 +147,7 @@ impl HostLoop {
     /// # Errors
     /// CLOSED, FORKED; then `entry` was not called.
     pub fn push(&self, entry: impl FnOnce() -> Entry) -> Result<()> {
-        self.check_process()?;
-        let mut state = self.state.lock();
-        if state.closed {
-            drop(state);
-            return Err(self.is_closed());
-        }
+        let mut state = self.open()?;
         state.accept(entry());
         self.wake(state);
         Ok(())
@@ -159,12 +164,7 @@ impl HostLoop {
         drop_fn: Option<CallFn>,
         once: bool,
     ) -> Result<()> {
-        self.check_process()?;
-        let mut state = self.state.lock();
-        if state.closed {
-            drop(state);
-            return Err(self.is_closed());
-        }
+        let mut state = self.open()?;
         if once && !state.once.insert((run, arg)) {
             state.counts.merged += 1;
             return Ok(());
@@ -206,13 +206,8 @@ impl HostLoop {
     /// # Errors
     /// REENTRANT, BUSY (a drain is running, here or elsewhere), CLOSED, FORKED.
     pub fn bind(&self) -> Result<()> {
-        self.check_process()?;
-        let mut state = self.state.lock();
+        let mut state = self.open()?;
         let drainer = state.drainer;
-        if state.closed {
-            drop(state);
-            return Err(self.is_closed());
-        }
         if drainer == 0 {
             let before = self.thread.load(Ordering::Relaxed);
             self.thread.store(thread::token(), Ordering::Relaxed);
@@ -225,7 +220,7 @@ impl HostLoop {
         }
         drop(state);
         Err(match drainer == thread::token() {
-            true => self.is_draining(),
+            true => self.draining_error(),
             false => {
                 let why = format!("{} is being drained on its own thread", self.what());
                 Error::new(error::BUSY, why)
@@ -233,7 +228,7 @@ impl HostLoop {
         })
     }
 
-    fn is_draining(&self) -> Error {
+    fn draining_error(&self) -> Error {
         let why = format!(
             "{} is being drained: a callback is to return to it first",
             self.what()
@@ -246,18 +241,15 @@ impl HostLoop {
     /// # Errors
     /// WRONG_THREAD, REENTRANT, CLOSED, FORKED.
     pub(super) fn begin_drain(&self, most: u32) -> Result<()> {
-        let mut state = self.on_own_thread("drained")?;
+        let state = self.on_own_thread("drained")?;
         if self.waking.is_here() {
             drop(state);
             return Err(self.in_own_wake("drained"));
         }
-        if state.closed {
-            drop(state);
-            return Err(self.is_closed());
-        }
+        let mut state = self.unless_closed(state)?;
         if state.drainer != 0 {
             drop(state);
-            return Err(self.is_draining());
+            return Err(self.draining_error());
         }
         state.drainer = thread::token();
         state.counts.drains += 1;
@@ -390,11 +382,7 @@ impl HostLoop {
     /// # Errors
     /// CLOSED, FORKED, WRONG_THREAD.
     pub(super) fn add_guest(&self) -> Result<()> {
-        let mut state = self.on_own_thread("given guests")?;
-        if state.closed {
-            drop(state);
-            return Err(self.is_closed());
-        }
+        let mut state = self.unless_closed(self.on_own_thread("given guests")?)?;
         state.guests += 1;
         drop(state);
         self.retain();

@@ -4,7 +4,7 @@ use super::entry::Entry;
 use super::host_loop::HostLoop;
 use crate::core::callback::Outcome;
 use crate::core::delivery::{Delivered, Delivery};
-use crate::core::error::{self, Error};
+use crate::core::error;
 use crate::core::job::TicketRef;
 
 /// Where a job ends: gives the outcome to its host loop, with the job's reference to its ticket. Some if it is to be told here: it has no
@@ -36,11 +36,13 @@ fn to_loop(job: Delivery, ticket: TicketRef, outcome: &Outcome) -> Option<Outcom
 /// The loop is closed: it is told here, to clean up.
 pub fn tell_closed(delivered: &Delivered, host: &HostLoop) {
     if !delivered.has_begun() {
-        let why = format!("{} is closed", host.what());
-        delivered.ticket.inspect(|ticket| ticket.explain(&why));
+        let refused = host.closed_error();
+        delivered
+            .ticket
+            .inspect(|ticket| ticket.explain(&refused.detail));
         let outcome = delivered.outcome.get();
         delivered.outcome.set(Outcome {
-            status: error::keep(Error::new(error::CLOSED, why)),
+            status: error::keep(refused),
             ..outcome
         });
     }
