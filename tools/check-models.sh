@@ -43,10 +43,10 @@ unflagged_permits  primitives::semaphore_release_against_wait  a waiter lines up
 leave_the_rest_waiting  primitives::semaphore_release_against_cancel_of_the_head  those behind one who gave up are not looked at
 keep_the_token     primitives::limiter_release_against_exit  a token goes with the task that exits
 drop_the_item      primitives::channel_send_against_abandoned_receive  an item given to an abandoned receive is gone
-drain_looks_no_more loops::two_calls_against_drains  what is queued during a drain is not told of at its end
-leave_what_has_begun loops::timed_out_call_against_drain  a call that has begun is said to have timed out
-run_what_is_dropped loops::last_handle_against_drain  a drain goes on while another thread drops what is left
-grant_on_closed_loops loops::close_against_completion  a lock is granted to one whose loop is closed
+drain_looks_no_more loops::drains::two_calls_against_drains  what is queued during a drain is not told of at its end
+leave_what_has_begun loops::drains::timed_out_call_against_drain  a call that has begun is said to have timed out
+run_what_is_dropped loops::close::last_handle_against_drain  a drain goes on while another thread drops what is left
+grant_on_closed_loops loops::outcomes::close_against_completion  a lock is granted to one whose loop is closed
 sleep_over_interrupt guests::interrupt_against_poll  an interrupt that comes between prepare and the poll is lost
 forget_after_prepare guests::interrupt_against_poll  an interrupt that comes during prepare is forgotten
 done_under_interrupt guests::interrupt_against_done  done is called while another thread interrupts
