@@ -133,7 +133,7 @@ def test_an_optional_hook_may_fail(cache: selvedge.ThreadCache) -> None:
 def test_an_eager_hook_reaches_idle_workers(cache: selvedge.ThreadCache) -> None:
     run(cache, lambda: None)
     started = threading.Event()
-    with selvedge.register_hook("eager", started.set, cache=cache, eager=True):
+    with selvedge.register_hook("eager", lambda: started.set(), cache=cache, eager=True):
         assert started.wait(PATIENCE)
 
 
@@ -162,7 +162,7 @@ def test_unregistering_waits_for_a_busy_worker(cache: selvedge.ThreadCache) -> N
     gate, running = threading.Event(), threading.Event()
     told: queue.SimpleQueue[outcome.Outcome[object]] = queue.SimpleQueue()
     hook = selvedge.register_hook("busy", lambda: None, cache=cache)
-    cache.start_thread_soon(lambda: (running.set(), gate.wait(PATIENCE)), told.put)
+    cache.start_thread_soon(lambda: running.set() or gate.wait(PATIENCE), told.put)
     assert running.wait(PATIENCE)
     with pytest.raises(selvedge.TimedOutError, match="busy"):
         hook.unregister(0.02)
@@ -229,7 +229,7 @@ class Counts(ctypes.Structure):
     _fields_ = [(name, ctypes.c_int64) for name in ("starts", "exits", "befores", "afters", "with_gil")]
 
     def seen(self) -> list[int]:
-        return [getattr(self, name) for name, _ in self._fields_]
+        return [self.starts, self.exits, self.befores, self.afters, self.with_gil]
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,8 @@ def test_native_functions_are_called_without_the_gil(
     functions: list[Any] = [native.native_start, native.native_exit, native.native_before, native.native_after]
     if as_address:
         functions = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
-    hook = selvedge.register_hook("native", *functions, cache, user=ctypes.addressof(counts))
+    register: Any = selvedge.register_hook
+    hook = register("native", *functions, cache, user=ctypes.addressof(counts))
     for _ in range(5):
         assert run(cache, lambda: 1).unwrap() == 1
     hook.unregister(PATIENCE)

@@ -160,9 +160,8 @@ class LimitError(SelvedgeError, ValueError):
     status = -14
 
 
-_BY_STATUS: dict[int, type[SelvedgeError]] = {
-    kind.status: kind for kind in (*SelvedgeError.__subclasses__(), NotRecoverableError)
-}
+_KINDS: list[type[SelvedgeError]] = [*SelvedgeError.__subclasses__(), NotRecoverableError]
+_BY_STATUS = {kind.status: kind for kind in _KINDS}
 
 # Statuses that have an exception of Python's own.
 _BUILT_IN: dict[int, type[Exception]] = {-1: ValueError, -2: ValueError, -3: MemoryError, -24: OSError}

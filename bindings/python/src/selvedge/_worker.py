@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 __all__ = ["CacheStats", "HookStats"]
 
@@ -48,7 +48,7 @@ class HookStats(NamedTuple):
 def thread_started(name: str) -> tuple[threading.Thread, str] | None:
     """Gives the worker the name of its own; None for a thread that Python knows already, which keeps the name that it has."""
     thread = threading.current_thread()
-    if not isinstance(thread, threading._DummyThread):  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+    if not isinstance(thread, cast("Any", threading)._DummyThread):
         return None
     thread.name = name
     return thread, name
@@ -56,10 +56,10 @@ def thread_started(name: str) -> tuple[threading.Thread, str] | None:
 
 def thread_ended(thread: threading.Thread) -> None:
     """Up to 3.12 nobody else takes a thread that Python did not start out of threading.enumerate()."""
-    active: dict[int | None, threading.Thread] = threading._active  # type: ignore[attr-defined] # pyright: ignore
-    with threading._active_limbo_lock:  # type: ignore[attr-defined] # pyright: ignore
-        if active.get(thread.ident) is thread:
-            del active[thread.ident]
+    internals = cast("Any", threading)
+    with internals._active_limbo_lock:
+        if internals._active.get(thread.ident) is thread:
+            del internals._active[thread.ident]
 
 
 def delivery_failed(error: BaseException) -> None:
