@@ -8,13 +8,14 @@ static PyObject *wrap(cache_state *state, selv_cache *cache) {
   cache_object *self;
   cache_core *core = cache_core_new(state->home, cache);
   if (core == NULL) return NULL;
-  self = PyObject_New(cache_object, state->cache_type);
+  self = PyObject_GC_New(cache_object, state->cache_type);
   if (self == NULL) {
     cache_core_release(core);
     return NULL;
   }
   self->core = core;
   self->is_closed = self->is_default = 0;
+  PyObject_GC_Track(self);
   return (PyObject *)self;
 }
 
@@ -44,6 +45,7 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static void cache_dealloc(cache_object *self) {
   PyTypeObject *type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
   cache_core_release(self->core);
   type->tp_free(self);
   Py_DECREF(type);
@@ -179,13 +181,14 @@ PyDoc_STRVAR(cache_doc,
 static PyType_Slot cache_slots[] = {
   { Py_tp_doc, (void *)cache_doc },       { Py_tp_new, cache_new },         { Py_tp_dealloc, cache_dealloc },
   { Py_tp_methods, cache_methods },       { Py_tp_getset, cache_members },  { Py_tp_repr, cache_repr },
+  { Py_tp_traverse, cache_traverse_type },
   { 0, NULL },
 };
 
 PyType_Spec cache_type_spec = {
   .name = "selvedge.ThreadCache",
   .basicsize = sizeof(cache_object),
-  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
   .slots = cache_slots,
 };
 

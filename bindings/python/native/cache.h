@@ -17,6 +17,7 @@ typedef struct cache_home {
   PyObject *value, *error;       /* outcome.Value, outcome.Error */
   PyObject *thread_started, *thread_ended, *delivery_failed, *stats, *hook_stats; /* of selvedge._worker */
   PyObject *name;                /* the string "name" */
+  uint64_t exit_until;           /* monotonic ns: how long the interpreter's exit waits for workers, all caches and hooks together; 0: no exit yet */
 } cache_home;
 
 typedef struct cache_retired {
@@ -76,8 +77,15 @@ typedef struct cache_object {
   int is_closed, is_default;
 } cache_object;
 
+/* At the interpreter's exit: removes the hook, and waits for idle workers to let go, which takes them a moment. One that runs a job is not waited
+ * for, as a daemon thread is not; so the wait is short. */
+void cache_exit_hook(cache_home *home, selv_hook *hook);
+
 /* For waits that can be continued: in turns of this length, with a look at signals after each. */
 #define CACHE_TURN_NS UINT64_C(50000000)
+
+/* For types whose objects refer to their type and, through it, to the module, which may refer back. */
+int cache_traverse_type(PyObject *self, visitproc visit, void *arg);
 
 extern PyType_Spec cache_type_spec, cache_job_spec, cache_hook_spec;
 PyObject *cache_default(PyObject *module, PyObject *unused);

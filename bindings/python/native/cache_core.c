@@ -1,6 +1,8 @@
 /* cache_core.c: a cache with its two hooks, and how a callback gets to Python. */
 #include "cache.h"
 
+#include <time.h>
+
 cache_home *cache_home_retain(cache_home *home) {
   __atomic_fetch_add(&home->references, 1u, __ATOMIC_RELAXED);
   return home;
@@ -159,39 +161,66 @@ static int register_threads(cache_core *core) {
   return -1;
 }
 
-/* At the interpreter's exit idle workers let go, which takes them a moment; one that runs a job is not waited for, as a daemon thread is not.
- * What it is to wait for is therefore short, and the hook's own exit callback, which comes after, waits for nobody. */
 #define EXIT_PATIENCE_NS UINT64_C(200000000)
 
-static PyObject *at_exit(PyObject *capsule, PyObject *unused) {
-  selv_hook *hook = (selv_hook *)PyCapsule_GetPointer(capsule, "selvedge.cache");
-  (void)unused;
-  if (hook == NULL) return NULL;
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void cache_exit_hook(cache_home *home, selv_hook *hook) {
+  uint64_t now = now_ns();
+  if (home->exit_until == 0) home->exit_until = now + EXIT_PATIENCE_NS;
   Py_BEGIN_ALLOW_THREADS
-  (void)selv_hook_unregister(hook, EXIT_PATIENCE_NS, NULL);
+  (void)selv_hook_unregister(hook, home->exit_until > now ? home->exit_until - now : 0, NULL);
   Py_END_ALLOW_THREADS
+}
+
+/* Runs before the python hook's own exit callback, which waits for nobody. */
+typedef struct exit_data {
+  cache_home *home;
+  selv_hook *hook;
+} exit_data;
+
+static PyObject *at_exit(PyObject *capsule, PyObject *unused) {
+  exit_data *data = (exit_data *)PyCapsule_GetPointer(capsule, "selvedge.cache");
+  (void)unused;
+  if (data == NULL) return NULL;
+  cache_exit_hook(data->home, data->hook);
   Py_RETURN_NONE;
 }
 
 static void at_exit_gone(PyObject *capsule) {
-  selv_hook_release((selv_hook *)PyCapsule_GetPointer(capsule, "selvedge.cache"));
-  PyErr_Clear();
+  exit_data *data = (exit_data *)PyCapsule_GetPointer(capsule, "selvedge.cache");
+  selv_hook_release(data->hook);
+  cache_home_release(data->home);
+  free(data);
 }
 
-/* Runs before the hook's own, which was registered first. */
 static int register_exit(cache_core *core) {
   static PyMethodDef method = { "selvedge_let_workers_go", at_exit, METH_NOARGS, NULL };
-  PyObject *capsule = PyCapsule_New(selv_hook_retain(core->threads), "selvedge.cache", at_exit_gone), *callable;
+  exit_data *data = (exit_data *)calloc(1, sizeof *data);
+  PyObject *capsule, *callable;
   int failed;
+  if (data == NULL) return PyErr_NoMemory(), -1;
+  capsule = PyCapsule_New(data, "selvedge.cache", at_exit_gone);
   if (capsule == NULL) {
-    selv_hook_release(core->threads);
+    free(data);
     return -1;
   }
+  data->home = cache_home_retain(core->home);
+  data->hook = selv_hook_retain(core->threads);
   callable = PyCFunction_New(&method, capsule);
   Py_DECREF(capsule);
   failed = callable == NULL || selvpy_at_exit(callable) != 0;
   Py_XDECREF(callable);
   return failed ? -1 : 0;
+}
+
+int cache_traverse_type(PyObject *self, visitproc visit, void *arg) {
+  Py_VISIT(Py_TYPE(self));
+  return 0;
 }
 
 cache_core *cache_core_new(cache_home *home, selv_cache *cache) {

@@ -190,15 +190,11 @@ static hook_user *python_user(cache_core *core, PyObject *const callbacks[CALLBA
   return h;
 }
 
-/* Before the cache's own exit, which was registered before it. */
-#define EXIT_PATIENCE_NS UINT64_C(200000000)
-
+/* Before the cache's own exit callback, which was registered before it. */
 static PyObject *hook_at_exit(PyObject *self, PyObject *unused) {
   hook_object *hook = (hook_object *)self;
   (void)unused;
-  Py_BEGIN_ALLOW_THREADS
-  (void)selv_hook_unregister(hook->hook, EXIT_PATIENCE_NS, NULL);
-  Py_END_ALLOW_THREADS
+  cache_exit_hook(hook->core->home, hook->hook);
   Py_RETURN_NONE;
 }
 
@@ -242,7 +238,7 @@ PyObject *cache_register_hook(PyObject *module, PyObject *args, PyObject *kwargs
   } else if (!PyObject_TypeCheck(cache, state->cache_type)) {
     return PyErr_Format(PyExc_TypeError, "cache must be a ThreadCache or None, not %.100s", Py_TYPE(cache)->tp_name);
   }
-  hook = PyObject_New(hook_object, state->hook_type);
+  hook = PyObject_GC_New(hook_object, state->hook_type);
   if (hook == NULL) return NULL;
   hook->core = cache_core_retain(((cache_object *)cache)->core);
   hook->hook = NULL;
@@ -278,6 +274,7 @@ PyObject *cache_register_hook(PyObject *module, PyObject *args, PyObject *kwargs
   }
   /* A native hook outlives Python: it is another runtime's. */
   if (!native && at_exit("register", hook) != 0) PyErr_WriteUnraisable((PyObject *)hook);
+  PyObject_GC_Track(hook);
   return (PyObject *)hook;
 }
 
@@ -285,6 +282,7 @@ PyObject *cache_register_hook(PyObject *module, PyObject *args, PyObject *kwargs
 
 static void hook_dealloc(hook_object *self) {
   PyTypeObject *type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
   selv_hook_release(self->hook);
   /* A native hook that is still registered may call them at any time. */
   if (self->hook == NULL) Py_XDECREF(self->kept);
@@ -360,6 +358,7 @@ static PyType_Slot hook_slots[] = {
   { Py_tp_doc, "A hook that is registered with a thread cache: see register_hook. As a context manager it is unregistered at the end.\n\n"
                "Dropping the object leaves the hook registered." },
   { Py_tp_dealloc, hook_dealloc },
+  { Py_tp_traverse, cache_traverse_type },
   { Py_tp_methods, hook_methods },
   { 0, NULL },
 };
@@ -367,6 +366,6 @@ static PyType_Slot hook_slots[] = {
 PyType_Spec cache_hook_spec = {
   .name = "selvedge.Hook",
   .basicsize = sizeof(hook_object),
-  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
   .slots = hook_slots,
 };

@@ -122,6 +122,7 @@ static void deliver(void *arg, const selv_outcome *outcome) {
   if (j->outcome == NULL && (j->deliver != NULL || PyErr_Occurred())) j->outcome = refused(j->core, outcome, failed ? text : "");
   Py_CLEAR(j->fn);
   if (j->deliver != NULL) hand_over(j->core, j->deliver, j->outcome);
+  if (failed) cache_hook_error_keep(NULL); /* of this job at the latest */
   PyErr_Restore(pending[0], pending[1], pending[2]);
   job_free(j);
   cache_part_end(&part);
@@ -137,6 +138,7 @@ typedef struct job_object {
 
 static void job_dealloc(job_object *self) {
   PyTypeObject *type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
   selv_job_release(self->job);
   if (self->home != NULL) cache_home_release(self->home);
   type->tp_free(self);
@@ -191,6 +193,7 @@ static PyMethodDef job_methods[] = {
 static PyType_Slot job_slots[] = {
   { Py_tp_doc, "A job that was given to ThreadCache.submit: to wait for it, or to cancel it. Dropping it does neither." },
   { Py_tp_dealloc, job_dealloc },
+  { Py_tp_traverse, cache_traverse_type },
   { Py_tp_methods, job_methods },
   { 0, NULL },
 };
@@ -198,7 +201,7 @@ static PyType_Slot job_slots[] = {
 PyType_Spec cache_job_spec = {
   .name = "selvedge.Job",
   .basicsize = sizeof(job_object),
-  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+  .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
   .slots = job_slots,
 };
 
@@ -284,7 +287,7 @@ PyObject *cache_job_submit(cache_object *cache, PyObject *args, PyObject *kwargs
     options.limiter = (selv_limiter *)PyLong_AsVoidPtr(limiter);
     if (options.limiter == NULL && PyErr_Occurred()) return NULL;
   }
-  handle = PyObject_New(job_object, state->job_type);
+  handle = PyObject_GC_New(job_object, state->job_type);
   if (handle == NULL) return NULL;
   handle->job = NULL;
   handle->home = cache_home_retain(cache->core->home);
@@ -300,6 +303,7 @@ PyObject *cache_job_submit(cache_object *cache, PyObject *args, PyObject *kwargs
     done = started(cache->core, j, status);
     if (done != NULL) {
       Py_DECREF(done);
+      PyObject_GC_Track(handle);
       return (PyObject *)handle;
     }
   }
