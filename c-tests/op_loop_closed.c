@@ -30,8 +30,7 @@ static void before_it_begins(const op_kind *kind, int form) {
     CHECK(kind->is_free(&s));
   }
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void *grants(void *arg) {
@@ -44,9 +43,7 @@ static void while_it_waits(const op_kind *kind, int form) {
   pthread_t thread;
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   host_close(&h);
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
   CHECK_EQ_U64(kind->waiting(&s), 1);
@@ -56,53 +53,43 @@ static void while_it_waits(const op_kind *kind, int form) {
   CHECK(pthread_join(thread, NULL) == 0);
   TOLD_CLOSED(&s);
   CHECK(kind->is_free(&s));
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void while_it_waits_with_another_behind(const op_kind *kind, int form) {
   op_stage s;
   host h;
   if (kind->waiting == stage_send_waiting) return;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_submit_next(&s);
   host_close(&h);
   kind->grant(&s);
   TOLD_CLOSED(&s);
   STAGE_NEXT_HAS_IT(&s);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* What waits can be withdrawn as ever. */
 static void cancelled_when_it_is_closed(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   host_close(&h);
   CHECK_OK(selv_op_cancel(s.p.op));
   TOLD_CLOSED(&s);
   CHECK(pthread_equal(s.p.on, pthread_self()));
   if (kind->make == stage_condition) CHECK(kind->is_free(&s)); /* the lock that came with it is not kept */
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void abandoned_when_it_is_closed(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   host_close(&h);
   CHECK_OK(selv_op_abandon(s.p.op));
   CHECK_EQ_U64(kind->waiting(&s), 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
 }
 
@@ -111,34 +98,28 @@ static void abandoned_when_it_is_closed(const op_kind *kind, int form) {
 static void before_the_drain(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_grant(&s);
   host_close(&h);
   TOLD_CLOSED(&s);
   CHECK(pthread_equal(s.p.on, pthread_self()));
   CHECK(kind->is_free(&s));
   CHECK_STATUS(selv_op_abandon(s.p.op), SELV_E_TOO_LATE);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void before_the_drain_with_another_behind(const op_kind *kind, int form) {
   op_stage s;
   host h;
   if (kind->for_all || kind->waiting == stage_send_waiting) return;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_submit_next(&s);
   stage_grant(&s);
   CHECK_EQ_U64(check_tally_get(&s.q.called), 0);
   host_close(&h);
   TOLD_CLOSED(&s);
   STAGE_NEXT_HAS_IT(&s);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* Both are on the loop: the grant goes through both, and is free at last. */
@@ -146,9 +127,7 @@ static void before_the_drain_with_another_of_the_same_loop(const op_kind *kind, 
   op_stage s;
   host h;
   if (kind->for_all || kind->waiting == stage_send_waiting) return;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   s.q.loop = h.loop;
   stage_submit_next(&s);
   stage_grant(&s);
@@ -157,8 +136,7 @@ static void before_the_drain_with_another_of_the_same_loop(const op_kind *kind, 
   OP_GOT(&s.q, 1, SELV_E_CLOSED);
   CHECK(s.p.order < s.q.order);
   CHECK(kind->is_free(&s));
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* A thread behind it gets the lock as well. */
@@ -166,9 +144,7 @@ static void a_thread_behind_it(int form) {
   op_stage s;
   waiter w;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, &op_kinds[0]);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, &op_kinds[0], form);
   waiter_start(&w, waiter_lock, s.lock, s.next);
   UNTIL(lock_waiting(s.lock) == 2);
   stage_grant(&s);
@@ -177,24 +153,20 @@ static void a_thread_behind_it(int form) {
   WAITER_ENDED(&w, SELV_OK);
   CHECK_EQ_U64(selv_lock_owner(s.lock), s.next);
   CHECK_OK(selv_lock_release(s.lock, s.next));
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* A cancelled wait for a condition has its lock back first, and has let go of it when it is told that the loop is closed. */
 static void a_cancelled_wait_for_a_condition(int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, &op_kinds[1]);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, &op_kinds[1], form);
   CHECK_OK(selv_op_cancel(s.p.op));
   CHECK_EQ_U64(selv_lock_owner(s.lock), s.task);
   host_close(&h);
   TOLD_CLOSED(&s);
   CHECK_EQ_U64(selv_lock_owner(s.lock), 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* ---- not closed by hand: the last handle is gone ---- */
@@ -202,9 +174,7 @@ static void a_cancelled_wait_for_a_condition(int form) {
 static void the_last_handle(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   selv_host_loop_release(h.loop);
   CHECK_EQ_U64(check_tally_get(&h.freed), form == HOST_WAKE ? 1 : 0);
   kind->grant(&s);
@@ -245,8 +215,7 @@ static void by_the_callback_before(const op_kind *kind, int form) {
   TOLD_CLOSED(&s);
   CHECK(kind->is_free(&s));
   CHECK_OK(selv_event_free(e));
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 int main(void) {

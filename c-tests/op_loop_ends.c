@@ -12,9 +12,7 @@ static void granted(const op_kind *kind, int form) {
   pthread_t thread;
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   CHECK(!host_is_due(&h));
   CHECK_EQ_U64(host_stats(&h).accepted, 0); /* it waits for its object yet */
   CHECK(pthread_create(&thread, NULL, grants, &s) == 0);
@@ -35,33 +33,27 @@ static void granted(const op_kind *kind, int form) {
   kind->give_back(&s, s.task);
   CHECK_EQ_U64(host_drain(&h, 0), 0);
   OP_GOT(&s.p, 1, SELV_OK);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* By the loop's own thread, too, it is told in the drain. */
 static void granted_on_the_loops_thread(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_grant(&s);
   CHECK(host_is_due(&h));
   CHECK_STATUS(selv_op_cancel(s.p.op), SELV_E_TOO_LATE); /* the grant won, though nobody has been told */
   CHECK_EQ_U64(host_drain(&h, 0), 1);
   OP_GOT(&s.p, 1, SELV_OK);
   kind->give_back(&s, s.task);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void cancelled(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   CHECK_OK(selv_op_cancel(s.p.op));
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0); /* not inside the call */
   CHECK_STATUS(selv_op_cancel(s.p.op), SELV_E_TOO_LATE);
@@ -71,57 +63,47 @@ static void cancelled(const op_kind *kind, int form) {
   OP_GOT(&s.p, 1, SELV_E_CANCELLED);
   CHECK_HAS(s.p.detail, "cancel");
   if (kind->cancelled_holds) kind->give_back(&s, s.task);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void its_object_is_closed(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   CHECK_OK(kind->close(&s));
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
   CHECK_EQ_U64(host_drain(&h, 0), 1);
   OP_GOT(&s.p, 1, SELV_E_CLOSED);
   CHECK(pthread_equal(s.p.on, pthread_self()));
   if (kind->cancelled_holds) kind->give_back(&s, s.task);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void its_object_breaks(const op_kind *kind, int form) {
   op_stage s;
   host h;
   if (kind->breaks == NULL) return;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   kind->breaks(&s);
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
   CHECK_EQ_U64(host_drain(&h, 0), 1);
   OP_GOT(&s.p, 1, SELV_E_BROKEN);
   CHECK_HAS(s.p.detail, "owner");
   CHECK_EQ_U64(s.p.last.holds_lock, 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void its_task_ends(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   CHECK_EQ_U64(task_ends(s.task).report.waits_cancelled, 1);
   s.task = 0;
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
   CHECK_EQ_U64(host_drain(&h, 0), 1);
   OP_GOT(&s.p, 1, SELV_E_CANCELLED);
   CHECK_EQ_U64(s.p.last.holds_lock, 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* ---- granted, and not yet drained ---- */
@@ -129,9 +111,7 @@ static void its_task_ends(const op_kind *kind, int form) {
 static void abandoned(const op_kind *kind, int form) {
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_grant(&s);
   CHECK_OK(selv_op_abandon(s.p.op));
   CHECK(kind->is_free(&s));
@@ -139,17 +119,14 @@ static void abandoned(const op_kind *kind, int form) {
   CHECK_STATUS(selv_op_cancel(s.p.op), SELV_E_TOO_LATE);
   CHECK_EQ_U64(host_drain(&h, 0), 0); /* nothing of it has run */
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 static void abandoned_with_another_behind(const op_kind *kind, int form) {
   op_stage s;
   host h;
   if (kind->for_all || kind->waiting == stage_send_waiting) return;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_submit_next(&s);
   stage_grant(&s);
   CHECK_EQ_U64(check_tally_get(&s.q.called), 0);
@@ -157,8 +134,7 @@ static void abandoned_with_another_behind(const op_kind *kind, int form) {
   STAGE_NEXT_HAS_IT(&s);
   CHECK_EQ_U64(host_drain(&h, 0), 0);
   CHECK_EQ_U64(check_tally_get(&s.p.called), 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* The one behind may be on a loop as well. */
@@ -166,10 +142,8 @@ static void abandoned_with_another_behind_on_a_loop(const op_kind *kind, int for
   op_stage s;
   host h, other;
   if (kind->for_all || kind->waiting == stage_send_waiting) return;
-  host_begin(&h, form);
   host_begin(&other, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   s.q.loop = other.loop;
   stage_submit_next(&s);
   stage_grant(&s);
@@ -178,9 +152,8 @@ static void abandoned_with_another_behind_on_a_loop(const op_kind *kind, int for
   CHECK_EQ_U64(host_drain(&h, 0), 0);
   CHECK_EQ_U64(host_drain(&other, 0), 1);
   STAGE_NEXT_HAS_IT(&s);
-  stage_end(&s);
+  stage_off(&s, &h);
   host_end(&other);
-  host_end(&h);
 }
 
 /* Its task ends before it was told: the grant goes on, nothing breaks. */
@@ -188,9 +161,7 @@ static void its_task_ends_when_granted(const op_kind *kind, int form) {
   exit_probe e;
   op_stage s;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_submit(&s, &h);
+  stage_on(&s, &h, kind, form);
   stage_grant(&s);
   e = task_ends(s.task);
   s.task = 0;
@@ -201,8 +172,7 @@ static void its_task_ends_when_granted(const op_kind *kind, int form) {
   CHECK_EQ_U64(check_tally_get(&s.p.called), 1);
   CHECK_EITHER(s.p.last.status, SELV_E_CANCELLED, e.report.grants_passed_on ? SELV_E_CANCELLED : SELV_OK);
   CHECK_EQ_U64(s.p.last.holds_lock, 0);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* ---- the callback ends its thread ---- */
@@ -227,11 +197,9 @@ static void its_callback_ends_the_thread(const op_kind *kind, int form) {
   pthread_t thread;
   op_stage s, behind;
   host h;
-  host_begin(&h, form);
-  stage_begin(&s, kind);
-  stage_begin(&behind, kind);
+  stage_on(&s, &h, kind, form);
   s.p.then = ends_the_thread;
-  stage_submit(&s, &h);
+  stage_begin(&behind, kind);
   stage_submit(&behind, &h);
   stage_grant(&s);
   stage_grant(&behind);
@@ -247,8 +215,7 @@ static void its_callback_ends_the_thread(const op_kind *kind, int form) {
   OP_GOT(&behind.p, 1, SELV_OK);
   kind->give_back(&behind, behind.task);
   stage_end(&behind);
-  stage_end(&s);
-  host_end(&h);
+  stage_off(&s, &h);
 }
 
 /* ---- satisfied at once ---- */

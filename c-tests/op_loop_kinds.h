@@ -251,6 +251,17 @@ static inline void stage_submit(op_stage *s, host *h) {
   CHECK_EQ_U64(s->kind->waiting(s), 1);
 }
 
+/* The loop and the object, with `p` waiting; and their end. */
+static inline void stage_on(op_stage *s, host *h, const op_kind *kind, int form) {
+  host_begin(h, form);
+  stage_begin(s, kind);
+  stage_submit(s, h);
+}
+static inline void stage_off(op_stage *s, host *h) {
+  stage_end(s);
+  host_end(h);
+}
+
 /* `q` behind it. */
 static inline void stage_submit_next(op_stage *s) {
   CHECK_STATUS(s->kind->submit(s, &s->q, s->next), SELV_PENDING);
