@@ -1,7 +1,7 @@
 //! The programs in `c-tests/runtimes/`, each against every runtime of its kind on this machine: `jvm-17.0.12::attach`. One
 //! whose name begins with several kinds (`jvm_python_locks_ring.c`) runs with one of each, and so often that every runtime of these
 //! kinds has its turn: `jvm-17.0.12::python-3.12.1_locks_ring`. A program that exits with 77 could not run and is told as SKIPPED; so
-//! is a kind of which no runtime was found. The programs in `c-tests/runtimes/pygobject/` are for the system's Python, with PyGObject and
+//! is a kind of which no runtime was found. Lines of a passing program that begin with `report: ` are shown at the end. The programs in `c-tests/runtimes/pygobject/` are for the system's Python, with PyGObject and
 //! greenlet: `pygobject-3.42.2::naive`.
 
 mod support;
@@ -163,7 +163,7 @@ fn run_one(
     )
 }
 
-/// Passed, failed, or by its exit status unable to run, for the reason in its last line.
+/// Passed, failed, or by its exit status unable to run, for the reason in its last line. What it reports is shown if it has passed.
 fn judge(name: &str, ended: Ended) -> Result<Completion, Failed> {
     if !ended.timed_out && ended.status.code() == Some(CANNOT_RUN) {
         let reason = ended
@@ -174,7 +174,9 @@ fn judge(name: &str, ended: Ended) -> Result<Completion, Failed> {
             .to_owned();
         return summary::skip(name, &reason);
     }
+    let output = ended.output.clone();
     ended.into_result()?;
+    summary::report(name, &output);
     Ok(Completion::Completed)
 }
 

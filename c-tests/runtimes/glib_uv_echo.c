@@ -1,5 +1,5 @@
 /* glib_uv_echo: a TCP server in libuv, the guest of a GLib main loop, answers ten thousand round trips of plain blocking
- * clients, byte for byte, while the main loop's own timer of 1 ms keeps ticking. How far its ticks are apart is printed, with
+ * clients, byte for byte, while the main loop's own timer of 1 ms keeps ticking. How far its ticks are apart is reported, with
  * the guest and, for as long, without. The server then closes its handles, which ends the guest. */
 #include "glib_uv_support.h"
 
@@ -36,15 +36,15 @@ static int by_number(const void *a, const void *b) {
   return x < y ? -1 : x > y;
 }
 
-/* It ticked all the time. How evenly is the machine's affair: only printed. */
+/* It ticked all the time. How evenly is the machine's affair: only reported. */
 static void ticker_end(ticker *t, guint id, const char *when, uint64_t took_ns) {
   uint64_t n = t->count;
   g_source_remove(id);
   CHECK(n >= 2 && n >= took_ns / (50 * CHECK_MS));
   qsort(t->gaps_us, n, sizeof *t->gaps_us, by_number);
-  printf("  %s: %llu ticks, apart by: min %llu us, median %llu us, p99 %llu us, max %llu us\n", when, (unsigned long long)n,
-         (unsigned long long)t->gaps_us[0], (unsigned long long)t->gaps_us[n / 2], (unsigned long long)t->gaps_us[n * 99 / 100],
-         (unsigned long long)t->gaps_us[n - 1]);
+  printf("report: a timer of 1 ms %s: %llu ticks, apart by: min %llu us, median %llu us, p99 %llu us, max %llu us\n", when,
+         (unsigned long long)n, (unsigned long long)t->gaps_us[0], (unsigned long long)t->gaps_us[n / 2],
+         (unsigned long long)t->gaps_us[n * 99 / 100], (unsigned long long)t->gaps_us[n - 1]);
   CHECK(t->gaps_us[n / 2] < 50000);
   free(t->gaps_us);
 }
@@ -79,7 +79,7 @@ static void ten_thousand(void) {
   CHECK(echo.reads >= CLIENTS * round_trips && echo.bytes > 0);
   for (i = 0; i < CLIENTS; i++)
     if (clients[i].longest_ns > longest) longest = clients[i].longest_ns;
-  printf("  %llu round trips in %llu ms, the longest %llu us; %llu passes, %llu workers at most\n",
+  printf("report: %llu round trips in %llu ms, the longest %llu us; %llu passes, %llu workers at most\n",
          (unsigned long long)(CLIENTS * round_trips), (unsigned long long)(took / CHECK_MS), (unsigned long long)(longest / 1000),
          (unsigned long long)glib_stats().ran, (unsigned long long)probe_stats(cache).peak_workers);
   CHECK_EQ_U64(probe_stats(cache).peak_workers, 1); /* one poll at a time */
@@ -87,7 +87,7 @@ static void ten_thousand(void) {
 
   id = ticker_begin(&ticks);
   glib_run_ms((guint)(took / CHECK_MS) + 1);
-  ticker_end(&ticks, id, "without it", took);
+  ticker_end(&ticks, id, "without the guest", took);
   glib_shut();
   probe_end(cache);
 }

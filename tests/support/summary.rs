@@ -1,11 +1,16 @@
-//! Skips that cannot be overlooked: each is an ignored trial and a line of its own after the result, or a failure where
-//! nothing may be skipped.
+//! What must not be overlooked behind the result. A skip is an ignored trial and a line of its own, or a failure where nothing
+//! may be skipped. A program that passed can tell something, too: the lines that it begins with `report: `.
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-static SKIPPED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Of whom, and what.
+static LINES: Mutex<Vec<(String, String)>> = Mutex::new(Vec::new());
+
+fn lines() -> MutexGuard<'static, Vec<(String, String)>> {
+    LINES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Ends a trial that cannot run here, and remembers why.
 pub fn skip(name: &str, reason: &str) -> Result<Completion, Failed> {
@@ -15,22 +20,26 @@ pub fn skip(name: &str, reason: &str) -> Result<Completion, Failed> {
             format!("it cannot run here, and SELV_NO_SKIP=1 allows no skip: {reason}").into(),
         );
     }
-    SKIPPED
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .push(format!("SKIPPED {name}: {reason}"));
+    lines().push((format!("SKIPPED {name}"), reason.to_owned()));
     Ok(Completion::ignored_with(reason))
 }
 
-/// Runs the trials; the lines on what was skipped come last.
+/// Remembers what a program that passed has reported.
+pub fn report(name: &str, output: &str) {
+    let reports = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("report: "));
+    lines().extend(reports.map(|text| (format!("REPORT {name}"), text.to_owned())));
+}
+
+/// Runs the trials; what was reported and skipped comes last.
 pub fn run(trials: Vec<Trial>) -> ExitCode {
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
-    let mut skipped = SKIPPED
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    skipped.sort();
-    for line in skipped.iter() {
-        println!("{line}");
+    let mut lines = lines();
+    // By whose they are; the lines of one program stay in order.
+    lines.sort_by(|(a, _), (b, _)| a.cmp(b));
+    for (whose, text) in lines.iter() {
+        println!("{whose}: {text}");
     }
     conclusion.exit_code()
 }
