@@ -19,7 +19,7 @@ impl EventFd {
 
     pub fn raise(&self) {
         let one = 1u64;
-        // SAFETY: eight bytes, as an eventfd wants. It cannot be full: it is lowered before it is raised again.
+        // SAFETY: eight bytes, as an eventfd wants. It does not get full: one raise for each wake and each bind, and lowering takes all.
         unsafe { libc::write(self.raw(), (&raw const one).cast(), size_of::<u64>()) };
     }
 

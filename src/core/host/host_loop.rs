@@ -196,6 +196,19 @@ impl HostLoop {
         }
     }
 
+    /// The thread before may have been told, and not have come to it.
+    fn wake_anew(&self, mut state: Guard<'_, State>) {
+        match &self.waker {
+            Waker::Call(_) => {
+                state.armed = false;
+                self.wake(state);
+            }
+            // Still readable; but who polls it edge-triggered is told of it once.
+            Waker::Fd(fd) if state.armed => fd.raise(),
+            Waker::Fd(_) => {}
+        }
+    }
+
     fn in_own_wake(&self, what: &str) -> Error {
         let why = format!("{} cannot be {what} by its own wake function", self.what());
         Error::new(error::REENTRANT, why)
@@ -206,15 +219,13 @@ impl HostLoop {
     /// # Errors
     /// REENTRANT, BUSY (a drain is running, here or elsewhere), CLOSED, FORKED.
     pub fn bind(&self) -> Result<()> {
-        let mut state = self.open()?;
+        let state = self.open()?;
         let drainer = state.drainer;
         if drainer == 0 {
             let before = self.thread.load(Ordering::Relaxed);
             self.thread.store(thread::token(), Ordering::Relaxed);
-            if before != thread::token() && matches!(self.waker, Waker::Call(_)) {
-                // The thread before may have been told, and not have come to it.
-                state.armed = false;
-                self.wake(state);
+            if before != thread::token() {
+                self.wake_anew(state);
             }
             return Ok(());
         }
