@@ -11,9 +11,9 @@
  * - Times are nanoseconds: SELV_FOREVER waits for ever, 0 does not wait. In an option struct 0 means the default.
  * - Strings are UTF-8 and NUL-terminated, and are copied.
  * - An option struct begins with its size: start from its SELV_*_INIT. Older and newer structs are understood.
- * - Handles that are shared (cache, hook, job, host loop, guest) are given back with the _release of their type. Locks and the other primitives have
- *   one handle each, which ends with their _free; that refuses with SELV_E_BUSY while they are in use. Both by any thread. That a
- *   handle has been given back, or is of another type, is not noticed.
+ * - Handles that are shared (cache, hook, job, host loop, guest) are given back with the _release of their type. Locks and the other
+ *   primitives have one handle each, which ends with their _free; that refuses with SELV_E_BUSY while they are in use. Both by any
+ *   thread. That a handle has been given back, or is of another type, is not noticed.
  * - Callbacks must not throw or longjmp.
  * - Each function ends with: on which Threads it may be called; whether it Blocks; Reentrancy, that is, whether callbacks may call
  *   it; what it does after a Fork, in the child; which arguments may be NULL.
@@ -517,8 +517,8 @@ typedef struct selv_outcome {
   /**
    * SELV_OK if `fn` ran. SELV_E_HOOK_FAILED: a hook that the job needs failed or was unregistered. SELV_E_CANCELLED: by
    * `selv_job_cancel` or a shutdown. SELV_E_BROKEN: a runtime ended the thread inside `fn` or a hook. SELV_E_SPAWN: accepted,
-   * but the worker that was to run it could not be started. SELV_E_TIMEDOUT, SELV_E_CLOSED: it had no token of its limiter in time, or the limiter
-   * was closed. SELV_E_FORKED: it needs a hook of the parent process.
+   * but the worker that was to run it could not be started. SELV_E_TIMEDOUT, SELV_E_CLOSED: it had no token of its limiter in
+   * time, or the limiter was closed. SELV_E_FORKED: it needs a hook of the parent process.
    */
   selv_status status;
   /**
@@ -580,9 +580,10 @@ typedef struct selv_job_options {
    */
   const char *name;
   /**
-   * Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before it begins. Not NULL
-   * with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the job is delivered
-   * with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that it did not name.
+   * Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before
+   * it begins. Not NULL with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the
+   * job is delivered with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that
+   * it did not name.
    */
   struct selv_hook *const *attach;
   /**
@@ -602,10 +603,10 @@ typedef struct selv_job_options {
    */
   uint64_t limiter_timeout_ns;
   /**
-   * Where the job is delivered: `deliver` and then `arg_free` are called by a drain of this host loop, in the order of its queue, also if the job
-   * was cancelled. For the cache the job is over when it has been queued there. If the loop has been closed by then, `deliver` is told
-   * SELV_E_CLOSED, with code and value kept, on the finishing (or closing) thread: it can only clean up. The loop is not kept open.
-   * NULL: on the worker.
+   * Where the job is delivered: `deliver` and then `arg_free` are called by a drain of this host loop, in the order of its
+   * queue, also if the job was cancelled. For the cache the job is over when it has been queued there. If the loop has been
+   * closed by then, `deliver` is told SELV_E_CLOSED, with code and value kept, on the finishing (or closing) thread: it can only
+   * clean up. The loop is not kept open. NULL: on the worker.
    */
   struct selv_host_loop *loop;
 } selv_job_options;
@@ -1490,7 +1491,8 @@ typedef struct selv_channel_stats {
 } selv_channel_stats;
 
 /**
- * Writes `len` bytes of UTF-8 (with no NUL) somewhere. Anything but 0 ends the writing, and is returned to the caller. Must not throw or longjmp.
+ * Writes `len` bytes of UTF-8 (with no NUL) somewhere. Anything but 0 ends the writing, and is returned to the caller. Must not
+ * throw or longjmp.
  */
 typedef int32_t (*selv_write_fn)(void *arg, const char *data, size_t len);
 
@@ -1721,7 +1723,8 @@ selv_status selv_cache_run(struct selv_cache *c,
  * `out` (may be NULL) gets the outcome, zeroed when the call itself fails. If its status is an error, `selv_last_error` tells why.
  *
  * Returns SELV_OK (whatever the outcome is); SELV_E_NULL; SELV_E_TIMEDOUT (0 looks without waiting); SELV_E_DEADLOCK (inside the
- * job's own `fn` or `deliver`; or, unless 0 was given, on the thread of the host loop that is to deliver it); SELV_E_FORKED (a job of the parent process).
+ * job's own `fn` or `deliver`; or, unless 0 was given, on the thread of the host loop that is to deliver it); SELV_E_FORKED (a job
+ * of the parent process).
  *
  * Threads: any. Blocks: up to `timeout_ns` nanoseconds, or SELV_FOREVER. Reentrancy: from any callback, but not where blocking is
  * forbidden. Fork: in a child, a job of the parent is SELV_E_FORKED. NULL: `j` must not be NULL.
@@ -1787,7 +1790,8 @@ selv_status selv_hook_register(struct selv_cache *c,
  * wait for itself: nothing changes; with 0 the removal begins).
  *
  * Threads: any. Blocks: up to `timeout_ns` nanoseconds; 0 begins and returns. Reentrancy: from any callback, with timeout 0 on
- * workers and inside hooks' callbacks. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL: `h` must not be NULL.
+ * workers and inside hooks' callbacks. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL:
+ * `h` must not be NULL.
  */
 selv_status selv_hook_unregister(struct selv_hook *h,
                                  uint64_t timeout_ns,
@@ -1969,9 +1973,9 @@ selv_task selv_task_current(void);
 selv_status selv_task_interrupt(selv_task t);
 
 /**
- * Makes `t` the current task of the calling thread, as when a coroutine or greenlet is switched to; 0 goes back to the job's or the thread's
- * own. `out_previous` (may be NULL) gets what was entered before, 0 for nothing, to be entered again at the switch back. The end of a job leaves
- * whatever was entered in it.
+ * Makes `t` the current task of the calling thread, as when a coroutine or greenlet is switched to; 0 goes back to the job's or
+ * the thread's own. `out_previous` (may be NULL) gets what was entered before, 0 for nothing, to be entered again at the switch
+ * back. The end of a job leaves whatever was entered in it.
  *
  * Returns SELV_OK; SELV_E_INVAL; SELV_E_STALE; SELV_E_FORKED; then nothing has changed.
  *
@@ -2036,8 +2040,8 @@ void selv_host_loop_release(struct selv_host_loop *l);
 
 /**
  * A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets
- * it: the host only polls it, level-triggered or not, and neither reads nor closes it. It stays open until the last handle is
- * released; after a close it is not readable. -1, which is no error: the loop has a `wake`.
+ * it: the host only polls it, level-triggered or edge-triggered, and neither reads nor closes it. It stays open until the last handle
+ * is released; after a close it is not readable. -1, which is no error: the loop has a `wake`.
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: in a child it must not be polled. NULL: gives -1.
  */
@@ -2046,7 +2050,7 @@ int selv_host_loop_fd(const struct selv_host_loop *l);
 /**
  * Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
  * thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one. If that thread may have been
- * told that something waits, and not have come to it, `wake` is called again, here.
+ * told that something waits, and not have come to it, `wake` is called again, here, and the descriptor becomes readable anew.
  *
  * Returns SELV_OK; SELV_E_BUSY (a drain runs on another, living thread); SELV_E_REENTRANT (inside a drain of this loop);
  * SELV_E_CLOSED; SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.
@@ -2383,8 +2387,8 @@ selv_status selv_lock_make_consistent(struct selv_lock *l,
 /**
  * Makes a condition.
  *
- * Returns SELV_OK; SELV_E_NULL (`opts`, `opts->lock`, `out`); SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
- * struct that uses what this version does not know).
+ * Returns SELV_OK; SELV_E_NULL (`opts`, `opts->lock`, `out`); SELV_E_INVAL (unknown flags, `struct_size`, a name that is not
+ * UTF-8); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` and `out` must not be NULL.
  */

@@ -60,8 +60,8 @@ unsafe impl Sized32 for selv_condition_stats {
 
 /// Makes a condition.
 ///
-/// Returns SELV_OK; SELV_E_NULL (`opts`, `opts->lock`, `out`); SELV_E_INVAL (unknown flags, `struct_size`, a name that is not UTF-8); SELV_E_UNSUPPORTED (a newer
-/// struct that uses what this version does not know).
+/// Returns SELV_OK; SELV_E_NULL (`opts`, `opts->lock`, `out`); SELV_E_INVAL (unknown flags, `struct_size`, a name that is not
+/// UTF-8); SELV_E_UNSUPPORTED (a newer struct that uses what this version does not know).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `opts` and `out` must not be NULL.
 ///

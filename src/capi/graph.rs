@@ -15,7 +15,8 @@ pub const SELV_GRAPH_JSON: u32 = 1;
 /// Of `selv_wait_graph`: a digraph for Graphviz; an edge goes from who waits to what, and from what is held to who holds it.
 pub const SELV_GRAPH_DOT: u32 = 2;
 
-/// Writes `len` bytes of UTF-8 (with no NUL) somewhere. Anything but 0 ends the writing, and is returned to the caller. Must not throw or longjmp.
+/// Writes `len` bytes of UTF-8 (with no NUL) somewhere. Anything but 0 ends the writing, and is returned to the caller. Must not
+/// throw or longjmp.
 #[allow(non_camel_case_types)]
 pub type selv_write_fn =
     Option<unsafe extern "C-unwind" fn(arg: *mut c_void, data: *const c_char, len: usize) -> i32>;

@@ -207,7 +207,8 @@ pub unsafe extern "C" fn selv_hook_register(
 /// wait for itself: nothing changes; with 0 the removal begins).
 ///
 /// Threads: any. Blocks: up to `timeout_ns` nanoseconds; 0 begins and returns. Reentrancy: from any callback, with timeout 0 on
-/// workers and inside hooks' callbacks. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL: `h` must not be NULL.
+/// workers and inside hooks' callbacks. Fork: in a child a disarmed hook is SELV_OK at once, and `user_free` is not called. NULL:
+/// `h` must not be NULL.
 ///
 /// # Safety
 /// `h` is NULL or a hook.

@@ -164,8 +164,8 @@ pub unsafe extern "C-unwind" fn selv_host_loop_release(l: *mut HostLoop) {
 }
 
 /// A file descriptor that is readable while something waits and no drain runs, for poll, epoll, a GSource, a uv_poll. The drain resets
-/// it: the host only polls it, level-triggered or not, and neither reads nor closes it. It stays open until the last handle is
-/// released; after a close it is not readable. -1, which is no error: the loop has a `wake`.
+/// it: the host only polls it, level-triggered or edge-triggered, and neither reads nor closes it. It stays open until the last handle
+/// is released; after a close it is not readable. -1, which is no error: the loop has a `wake`.
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: in a child it must not be polled. NULL: gives -1.
 ///
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn selv_host_loop_fd(l: *const HostLoop) -> c_int {
 
 /// Makes the calling thread the loop's: from now on it, and no other, drains and closes. For a host whose event loop moves to another
 /// thread, or whose thread has ended, even inside a drain: what that had not begun is for the next one. If that thread may have been
-/// told that something waits, and not have come to it, `wake` is called again, here.
+/// told that something waits, and not have come to it, `wake` is called again, here, and the descriptor becomes readable anew.
 ///
 /// Returns SELV_OK; SELV_E_BUSY (a drain runs on another, living thread); SELV_E_REENTRANT (inside a drain of this loop);
 /// SELV_E_CLOSED; SELV_E_FORKED (the loop belongs to the parent process); SELV_E_NULL.

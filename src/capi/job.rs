@@ -63,9 +63,10 @@ pub struct selv_job_options {
     pub arg_free: selv_free_fn,
     /// UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes) and of the job in a trace (47). NULL: none.
     pub name: *const c_char,
-    /// Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before it begins. Not NULL
-    /// with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the job is delivered
-    /// with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that it did not name.
+    /// Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before
+    /// it begins. Not NULL with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the
+    /// job is delivered with SELV_E_HOOK_FAILED and the code SELV_E_CLOSED, and does not run; but for SELV_HOOK_OPTIONAL hooks that
+    /// it did not name.
     pub attach: *const *mut Hook,
     /// How many hooks `attach` has; 0 if it is NULL.
     pub attach_len: usize,
@@ -77,10 +78,10 @@ pub struct selv_job_options {
     /// How long the job waits for its token; 0: SELV_FOREVER. When that has passed it is delivered with SELV_E_TIMEDOUT.
     /// SELV_NO_WAIT: if no token is free, `selv_cache_submit` answers SELV_E_WOULD_BLOCK.
     pub limiter_timeout_ns: u64,
-    /// Where the job is delivered: `deliver` and then `arg_free` are called by a drain of this host loop, in the order of its queue, also if the job
-    /// was cancelled. For the cache the job is over when it has been queued there. If the loop has been closed by then, `deliver` is told
-    /// SELV_E_CLOSED, with code and value kept, on the finishing (or closing) thread: it can only clean up. The loop is not kept open.
-    /// NULL: on the worker.
+    /// Where the job is delivered: `deliver` and then `arg_free` are called by a drain of this host loop, in the order of its
+    /// queue, also if the job was cancelled. For the cache the job is over when it has been queued there. If the loop has been
+    /// closed by then, `deliver` is told SELV_E_CLOSED, with code and value kept, on the finishing (or closing) thread: it can only
+    /// clean up. The loop is not kept open. NULL: on the worker.
     pub loop_: *mut HostLoop,
 }
 
@@ -453,7 +454,8 @@ unsafe fn own_job<'a>(j: *const JobHandle) -> Result<&'a JobHandle> {
 /// `out` (may be NULL) gets the outcome, zeroed when the call itself fails. If its status is an error, `selv_last_error` tells why.
 ///
 /// Returns SELV_OK (whatever the outcome is); SELV_E_NULL; SELV_E_TIMEDOUT (0 looks without waiting); SELV_E_DEADLOCK (inside the
-/// job's own `fn` or `deliver`; or, unless 0 was given, on the thread of the host loop that is to deliver it); SELV_E_FORKED (a job of the parent process).
+/// job's own `fn` or `deliver`; or, unless 0 was given, on the thread of the host loop that is to deliver it); SELV_E_FORKED (a job
+/// of the parent process).
 ///
 /// Threads: any. Blocks: up to `timeout_ns` nanoseconds, or SELV_FOREVER. Reentrancy: from any callback, but not where blocking is
 /// forbidden. Fork: in a child, a job of the parent is SELV_E_FORKED. NULL: `j` must not be NULL.

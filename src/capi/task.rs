@@ -217,9 +217,9 @@ pub extern "C-unwind" fn selv_task_interrupt(t: selv_task) -> selv_status {
     finish(result)
 }
 
-/// Makes `t` the current task of the calling thread, as when a coroutine or greenlet is switched to; 0 goes back to the job's or the thread's
-/// own. `out_previous` (may be NULL) gets what was entered before, 0 for nothing, to be entered again at the switch back. The end of a job leaves
-/// whatever was entered in it.
+/// Makes `t` the current task of the calling thread, as when a coroutine or greenlet is switched to; 0 goes back to the job's or
+/// the thread's own. `out_previous` (may be NULL) gets what was entered before, 0 for nothing, to be entered again at the switch
+/// back. The end of a job leaves whatever was entered in it.
 ///
 /// Returns SELV_OK; SELV_E_INVAL; SELV_E_STALE; SELV_E_FORKED; then nothing has changed.
 ///

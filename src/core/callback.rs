@@ -57,8 +57,8 @@ pub type RawJoinFn = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 pub struct Outcome {
     /// SELV_OK if `fn` ran. SELV_E_HOOK_FAILED: a hook that the job needs failed or was unregistered. SELV_E_CANCELLED: by
     /// `selv_job_cancel` or a shutdown. SELV_E_BROKEN: a runtime ended the thread inside `fn` or a hook. SELV_E_SPAWN: accepted,
-    /// but the worker that was to run it could not be started. SELV_E_TIMEDOUT, SELV_E_CLOSED: it had no token of its limiter in time, or the limiter
-    /// was closed. SELV_E_FORKED: it needs a hook of the parent process.
+    /// but the worker that was to run it could not be started. SELV_E_TIMEDOUT, SELV_E_CLOSED: it had no token of its limiter in
+    /// time, or the limiter was closed. SELV_E_FORKED: it needs a hook of the parent process.
     pub status: Status,
     /// What `fn` returned. With SELV_E_HOOK_FAILED the failing hook's own number; SELV_E_CLOSED if a hook was unregistered before
     /// the job began. Else 0.
