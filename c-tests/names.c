@@ -67,7 +67,9 @@ static void a_job_lends_its_name(void) {
   run_named(c, "0123456789abcdefghij");
   CHECK_STR(seen, "0123456789abcde");
   run_named(c, "");
-  CHECK_STR(seen, own); /* an empty name is no name */
+  CHECK_STR(seen, ""); /* an empty name is a name */
+  run_named(c, NULL);
+  CHECK_STR(seen, own);
   CHECK_OK(selv_start_thread_soon(c, look, tell, NULL, "soon"));
   CHECK_WAIT(&told, 1);
   CHECK_STR(seen, "soon");

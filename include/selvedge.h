@@ -576,7 +576,8 @@ typedef struct selv_job_options {
    */
   selv_free_fn arg_free;
   /**
-   * UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes) and of the job in a trace (47). NULL: none.
+   * UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes; "" is an empty name) and of the job in
+   * a trace (47). NULL: none.
    */
   const char *name;
   /**

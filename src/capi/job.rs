@@ -61,7 +61,8 @@ pub struct selv_job_options {
     pub arg: *mut c_void,
     /// Called with `arg` once, after `deliver`; not for a job that was refused. NULL: `arg` stays the host's.
     pub arg_free: selv_free_fn,
-    /// UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes) and of the job in a trace (47). NULL: none.
+    /// UTF-8; the name of the worker's OS thread while `fn` runs (its first 15 bytes; "" is an empty name) and of the job in
+    /// a trace (47). NULL: none.
     pub name: *const c_char,
     /// Which hooks the job needs. NULL: every hook that is not SELV_HOOK_LAZY and is registered when the job is accepted or before
     /// it begins. Not NULL with `attach_len` 0: none. Else exactly these. If one of them is unregistered before the job begins, the

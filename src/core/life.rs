@@ -263,7 +263,7 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
     if worker.is_orphan() {
         return Outcome::failed(error::FORKED, 0);
     }
-    if !job.name.is_none() {
+    if job.name.is_given() {
         thread::set_name(&job.name.for_os());
     }
     trace::begin_job(worker, &job.name);
@@ -274,7 +274,7 @@ fn run(node: &'static Node, job: &Job) -> Outcome {
     }
     trace::end(worker);
     current::leave_all();
-    if !job.name.is_none() {
+    if job.name.is_given() {
         thread::set_name(&worker.name.get().for_os());
     }
     if worker.brackets.get() != 0 {

@@ -10,6 +10,7 @@ const OS_NAME: usize = 16;
 #[derive(Clone, Copy)]
 pub struct Name {
     len: u8,
+    given: bool,
     bytes: [u8; Name::MAX + 1],
 }
 
@@ -17,6 +18,7 @@ impl Name {
     pub(crate) const MAX: usize = 47;
     pub(crate) const NONE: Name = Name {
         len: 0,
+        given: false,
         bytes: [0; Name::MAX + 1],
     };
 
@@ -25,7 +27,13 @@ impl Name {
         let len = text.floor_char_boundary(Name::MAX);
         name.bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
         name.len = len as u8;
+        name.given = true;
         name
+    }
+
+    /// Even an empty one: a thread can be called that.
+    pub fn is_given(&self) -> bool {
+        self.given
     }
 
     pub fn is_none(&self) -> bool {
@@ -68,7 +76,7 @@ mod tests {
         let os = name.for_os();
         let end = os.iter().position(|&b| b == 0).unwrap();
         assert_eq!(std::str::from_utf8(&os[..end]).unwrap(), "räksmörgåsbo");
-        assert!(Name::new("").is_none());
+        assert!(Name::new("").is_none() && Name::new("").is_given() && !Name::NONE.is_given());
         assert_eq!(Name::new("short").as_str(), "short");
     }
 }

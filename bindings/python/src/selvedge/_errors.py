@@ -172,7 +172,7 @@ _NAME = re.compile(r"'(.*)'$")
 
 def _ring(text: str) -> tuple[str, ...]:
     """From "task 'a' would wait for lock 'L', held by task 'b', which waits for lock 'M', held by task 'a'"."""
-    members = _RING.split(text)
+    members = _RING.split(text.partition("; ")[0])
     if len(members) < 3:
         return ()
     named = (_NAME.search(member) for member in members)

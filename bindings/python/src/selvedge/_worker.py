@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 __all__ = ["CacheStats", "HookStats"]
 
@@ -45,21 +45,69 @@ class HookStats(NamedTuple):
     lost: int
 
 
-def thread_started(name: str) -> tuple[threading.Thread, str] | None:
-    """Gives the worker the name of its own; None for a thread that Python knows already, which keeps the name that it has."""
-    thread = threading.current_thread()
-    if not isinstance(thread, cast("Any", threading)._DummyThread):
+if TYPE_CHECKING:
+
+    class _Foreign(threading.Thread):
+        def _reset_internal_locks(self, is_alive: bool) -> None: ...
+        def _after_fork(self, new_ident: int | None = None) -> None: ...
+
+else:
+    # threading's own class for threads that it did not start; it has no public name.
+    _Foreign = threading._DummyThread
+
+
+class WorkerThread(_Foreign):
+    """A worker, as ``threading`` knows it: a daemon thread that `threading` did not start, but whose end it learns of."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self._ended = threading.Event()
+        if sys.version_info < (3, 13):
+            # In a child that a job forks this is the main thread, and threading._shutdown expects it to hold this.
+            self._tstate_lock = threading.Lock()
+            self._tstate_lock.acquire()
+
+    def is_alive(self) -> bool:
+        return not self._ended.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        if self is threading.current_thread():
+            raise RuntimeError("cannot join current thread")
+        self._ended.wait(timeout)
+
+    # What threading calls in a fork child, where another thread may have held what is inside _ended: up to 3.12 the first, and then
+    # the second for all but the forking thread, and at the end for that; from 3.13 on the third.
+
+    def _reset_internal_locks(self, is_alive: bool) -> None:
+        super()._reset_internal_locks(is_alive)
+        self._ended = threading.Event()
+
+    def _stop(self) -> None:
+        self._is_stopped = True
+        self._ended.set()
+
+    def _after_fork(self, new_ident: int | None = None) -> None:
+        super()._after_fork(new_ident)
+        self._ended = threading.Event()
+        if new_ident is None:
+            self._ended.set()
+
+
+def thread_started(name: str) -> tuple[WorkerThread, str] | None:
+    """Makes the worker known to ``threading``; None for a thread that Python knows already, which keeps the name that it has."""
+    if threading.get_ident() in cast("Any", threading)._active:
         return None
-    thread.name = name
-    return thread, name
+    return WorkerThread(name), name
 
 
-def thread_ended(thread: threading.Thread) -> None:
+def thread_ended(thread: WorkerThread) -> None:
     """Up to 3.12 nobody else takes a thread that Python did not start out of threading.enumerate()."""
     internals = cast("Any", threading)
     with internals._active_limbo_lock:
         if internals._active.get(thread.ident) is thread:
             del internals._active[thread.ident]
+    thread._stop()  # pyright: ignore[reportPrivateUsage] # threading's name for it
 
 
 def delivery_failed(error: BaseException) -> None:
