@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -216,6 +217,27 @@ __attribute__((constructor)) static void check_count_threads(void) { check_threa
 
 /* Joined or ended, the kernel takes a moment to forget a thread. */
 #define CHECK_THREADS_LEFT(n) CHECK_EVENTUALLY(check_threads() == check_threads_at_first + CHECK_FOREIGN_THREADS + (n))
+
+/* Notes which thread this is, for check_sleeps on another one. */
+static inline void check_is_here(pid_t *tid) { __atomic_store_n(tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE); }
+
+/* Has the noted thread come to sleep in the kernel? Together with a counter that says that it is queued: it has done everything that
+ * comes before its sleep. One that has only just lined up may still be looking for a ring, and so be the one who finds it. */
+static inline int check_sleeps(const pid_t *tid) {
+  pid_t noted = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
+  char path[64], line[256], *state;
+  size_t got;
+  FILE *file;
+  if (noted == 0) return 0; /* it has not come so far */
+  snprintf(path, sizeof path, "/proc/self/task/%ld/stat", (long)noted);
+  file = fopen(path, "r");
+  if (file == NULL) return 0; /* it has ended */
+  got = fread(line, 1, sizeof line - 1, file);
+  fclose(file);
+  line[got] = '\0';
+  state = strrchr(line, ')'); /* "<tid> (<name>) S ..." */
+  return state != NULL && state[1] == ' ' && state[2] == 'S';
+}
 
 /* Names the part of the program that is running, so that the captured output tells how far it came. */
 #define CHECK_RUN(test)        \

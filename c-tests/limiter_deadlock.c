@@ -13,7 +13,7 @@ static void through_a_lock(int closed_by_operation) {
   CHECK_OK(selv_lock_acquire(lock, a, SELV_FOREVER));
   CHECK_OK(selv_limiter_acquire(l, b, SELV_FOREVER));
   waiter_start(&w, waiter_limiter, l, a);
-  UNTIL(limiter_waiting(l) == 1);
+  UNTIL(limiter_waiting(l) == 1 && waiter_sleeps(&w));
   if (closed_by_operation)
     CHECK_STATUS(op_probe_lock(&p, lock, b), SELV_E_DEADLOCK);
   else
@@ -85,10 +85,12 @@ static void two_limiters_of_one(void) {
 /* ---- a job that has its limiter's token is in the ring as its task ---- */
 
 static selv_lock *job_lock;
+static pid_t courier;
 
 static int32_t takes_the_lock(void *arg, void **out_value) {
   (void)out_value;
   check_tally_add(&((probe *)arg)->entered, 1);
+  check_is_here(&courier);
   CHECK_OK(selv_lock_acquire(job_lock, SELV_TASK_CURRENT, SELV_FOREVER));
   CHECK_OK(selv_lock_release(job_lock, SELV_TASK_CURRENT));
   return 0;
@@ -107,7 +109,7 @@ static void with_a_job(void) {
   job.limiter = l;
   job.name = "courier";
   CHECK_OK(selv_cache_submit(c, &job, NULL));
-  UNTIL(lock_waiting(job_lock) == 1);
+  UNTIL(lock_waiting(job_lock) == 1 && check_sleeps(&courier));
   CHECK_STATUS(selv_limiter_acquire(l, a, SELV_FOREVER), SELV_E_DEADLOCK);
   CHECK_LAST_ERROR_HAS("courier");
   CHECK_LAST_ERROR_HAS("limiter 'tokens'");

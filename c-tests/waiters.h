@@ -7,7 +7,6 @@
 #include "check.h"
 
 #include <sched.h>
-#include <sys/syscall.h>
 
 /* For a state that can only be looked at: who is queued, what a counter says. It comes within microseconds, so the wait gives
  * its turn to whoever brings it about and does not sleep. */
@@ -109,7 +108,7 @@ static inline void waiter_init(waiter *w, selv_status (*call)(waiter *), void *o
 static inline void *waiter_thread(void *arg) {
   waiter *w = (waiter *)arg;
   uint64_t began = check_now_ns();
-  __atomic_store_n(&w->tid, (pid_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+  check_is_here(&w->tid);
   if (w->task == 0) w->task = selv_task_current();
   w->status = w->call(w);
   w->took_ns = check_now_ns() - began;
@@ -143,24 +142,7 @@ static inline void waiter_ended_at(const char *file, int line, const char *name,
 /* Waits for the end of the waiter's thread; its call must have given `wanted`. */
 #define WAITER_ENDED(w, wanted) waiter_ended_at(__FILE__, __LINE__, #w, (w), (wanted))
 
-/* Asleep in the kernel: together with a counter that says that it is queued, it has done everything that comes before its sleep. One
- * that has only just lined up may still be looking for a ring, and so be the one who finds it. */
-static inline int waiter_sleeps(waiter *w) {
-  char path[64], line[256], *state;
-  size_t got = 0;
-  FILE *file;
-  pid_t tid = __atomic_load_n(&w->tid, __ATOMIC_ACQUIRE);
-  if (tid == 0) return 0;
-  snprintf(path, sizeof path, "/proc/self/task/%ld/stat", (long)tid);
-  file = fopen(path, "r");
-  if (file == NULL) return 0; /* it has ended */
-  got = fread(line, 1, sizeof line - 1, file);
-  fclose(file);
-  line[got] = '\0';
-  state = strrchr(line, ')'); /* "<tid> (<name>) S ..." */
-  return state != NULL && state[1] == ' ' && state[2] == 'S';
-}
-
+static inline int waiter_sleeps(waiter *w) { return check_sleeps(&w->tid); }
 static inline int waiter_is_done(waiter *w) { return check_tally_get(&w->ended) != 0; }
 
 static inline selv_status waiter_lock(waiter *w) { return selv_lock_acquire((selv_lock *)w->object, w->task, w->timeout_ns); }

@@ -3,6 +3,10 @@
 #include "expect.hpp"
 
 static void wait_for_waiters(const selv::lock &l, std::uint64_t n) { CHECK_EVENTUALLY(l.stats().waiting == n); }
+/* One waits, and has looked whether it closes a ring. */
+static void wait_for_sleeper(const selv::lock &l, const pid_t &thread) {
+  CHECK_EVENTUALLY(l.stats().waiting == 1 && check_sleeps(&thread));
+}
 
 /* A thread that holds a lock until it is told to let go. */
 class holder {
@@ -221,17 +225,19 @@ static void for_a_task_by_number() {
 static void a_ring_of_two_is_refused_by_name() {
   selv::lock first("first"), second("second");
   gate both;
+  pid_t ann_is = 0;
   tasked ann("Ann", [&] {
     const std::lock_guard<selv::lock> g(first);
     both.open();
     both.wait(2);
+    check_is_here(&ann_is);
     const std::lock_guard<selv::lock> h(second);
   });
   tasked bob("Bob", [&] {
     const std::lock_guard<selv::lock> g(second);
     both.open();
     both.wait(2);
-    wait_for_waiters(second, 1); /* Ann waits: Bob would close the ring */
+    wait_for_sleeper(second, ann_is); /* Ann waits: Bob would close the ring */
     const selv::error e = EXPECT_ERROR(SELV_E_DEADLOCK, const std::lock_guard<selv::lock> h(first));
     for (const char *name : {"Ann", "Bob", "first", "second"}) EXPECT_HAS(e.what(), name);
   });
@@ -244,17 +250,19 @@ static void a_ring_of_jobs_comes_out_of_the_job() {
   selv::cache c;
   selv::lock first("first"), second("second");
   gate both;
+  pid_t one_is = 0;
   auto one = c.submit([&] {
     const std::lock_guard<selv::lock> g(first);
     both.open();
     both.wait(2);
+    check_is_here(&one_is);
     const std::lock_guard<selv::lock> h(second);
   });
   auto two = c.submit([&] {
     const std::lock_guard<selv::lock> g(second);
     both.open();
     both.wait(2);
-    wait_for_waiters(second, 1);
+    wait_for_sleeper(second, one_is);
     const std::lock_guard<selv::lock> h(first);
   });
   const selv::error e = EXPECT_ERROR(SELV_E_DEADLOCK, two.get());

@@ -12,6 +12,8 @@ static jclass jvm_locks_thread; /* selvedge.tests.LocksThread, likewise */
 
 /* ---- natives ---- */
 
+static pid_t jvm_locks_asking; /* whichever thread of Java was the last to ask for a lock and wait */
+
 static inline selv_lock *jvm_lock_of(jlong handle) { return (selv_lock *)(uintptr_t)handle; }
 
 static jlong JNICALL jvm_locks_current_task(JNIEnv *env, jclass self) {
@@ -43,6 +45,7 @@ static jint JNICALL jvm_locks_interrupt_task(JNIEnv *env, jclass self, jlong tas
 static jint JNICALL jvm_locks_acquire(JNIEnv *env, jclass self, jlong lock, jlong task) {
   (void)env;
   (void)self;
+  check_is_here(&jvm_locks_asking);
   return selv_lock_acquire(jvm_lock_of(lock), (selv_task)task, SELV_FOREVER);
 }
 

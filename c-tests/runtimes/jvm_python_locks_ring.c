@@ -13,6 +13,7 @@ typedef struct ring {
   jobject java_pair; /* a LocksPair, a local reference */
   pthread_t c_thread;
   check_tally c_go;
+  pid_t c_asking;
   selv_status c_status;
   char c_detail[1024];
 } ring;
@@ -25,6 +26,7 @@ static void *c_pair(void *arg) {
   CHECK_OK(selv_lock_acquire(r->c_lock, t, SELV_FOREVER));
   lock_grant_note("c task", 0, 0);
   CHECK_WAIT(&r->c_go, 1);
+  check_is_here(&r->c_asking);
   r->c_status = selv_lock_acquire(r->python_lock, t, SELV_FOREVER);
   if (r->c_status == SELV_OK)
     CHECK_OK(selv_lock_release(r->python_lock, t));
@@ -66,6 +68,15 @@ static void ring_go(ring *r, int who) {
   } else {
     check_tally_add(&r->c_go, 1);
   }
+}
+
+/* Waits until it waits for that lock and has looked for a ring: it will not be the one who finds it. */
+static void ring_waits(ring *r, int who, const selv_lock *wanted) {
+  UNTIL(lock_waiting(wanted) == 1);
+  if (who == PYTHON)
+    PY_DO("turn_of_the_loop()"); /* its operation has begun by then */
+  else
+    UNTIL(check_sleeps(who == JAVA ? &jvm_locks_asking : &r->c_asking));
 }
 
 /* What the three were refused with, "" for those who got both locks; all have ended. */
@@ -119,9 +130,9 @@ static void closed_by(int closer, const char *waits) {
   wanted[JAVA] = r.c_lock;
   wanted[C] = r.python_lock;
   ring_go(&r, first);
-  UNTIL(lock_waiting(wanted[first]) == 1);
+  ring_waits(&r, first, wanted[first]);
   ring_go(&r, second);
-  UNTIL(lock_waiting(wanted[second]) == 1);
+  ring_waits(&r, second, wanted[second]);
   snprintf(code, sizeof code, "graph_shows(('python task', 'java task', 'c task'), ('python lock', 'java lock', 'c lock'), %s)", waits);
   PY_DO(code);
   ring_go(&r, closer);

@@ -13,6 +13,7 @@ static void killed_while_waiting(void) { PY_RUN("killed_while_waiting()"); }
 typedef struct ring {
   selv_lock *left, *right;
   check_tally has_right;
+  pid_t thread;
 } ring;
 
 static void *right_then_left(void *arg) {
@@ -20,6 +21,7 @@ static void *right_then_left(void *arg) {
   selv_task t = task_named("c thread");
   CHECK_OK(selv_lock_acquire(r->right, t, SELV_FOREVER));
   check_tally_add(&r->has_right, 1);
+  check_is_here(&r->thread);
   CHECK_OK(selv_lock_acquire(r->left, t, SELV_FOREVER));
   CHECK_OK(selv_lock_release(r->left, t));
   CHECK_OK(selv_lock_release(r->right, t));
@@ -33,13 +35,14 @@ static void ring_with_a_thread(void) {
   r.left = lock_named("left lock", 0);
   r.right = lock_named("right lock", 0);
   check_tally_init(&r.has_right);
+  r.thread = 0;
   py_give("left", r.left);
   py_give("right", r.right);
   PY_RUN("green = ring_with_a_thread(left, right)");
   CHECK(pthread_create(&thread, NULL, right_then_left, &r) == 0);
   Py_BEGIN_ALLOW_THREADS
   CHECK_WAIT(&r.has_right, 1);
-  UNTIL(lock_waiting(r.left) == 1);
+  UNTIL(lock_waiting(r.left) == 1 && check_sleeps(&r.thread));
   Py_END_ALLOW_THREADS
   PY_RUN("green.switch()\nhub_run([green])");
   CHECK(pthread_join(thread, NULL) == 0);

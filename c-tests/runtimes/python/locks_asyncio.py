@@ -87,6 +87,11 @@ def stop_loop():
     loop.close()
 
 
+def turn_of_the_loop():
+    """From any other thread: comes back when what the loop was just doing is over."""
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(timeout=60)
+
+
 def begin(name, coroutine):
     """Starts it as an asyncio task of this name, from any thread; gives what to pass to `end`."""
 
