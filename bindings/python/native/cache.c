@@ -1,10 +1,12 @@
 /* cache.c: the module selvedge._cache, and the type ThreadCache. */
 #include "cache.h"
 
+#include <stdio.h>
+
 /* ---- ThreadCache ---- */
 
 /* Takes over the reference to `cache`. */
-static PyObject *wrap(cache_state *state, selv_cache *cache) {
+static cache_object *wrap(cache_state *state, selv_cache *cache) {
   cache_object *self;
   cache_core *core = cache_core_new(state->home, cache);
   if (core == NULL) return NULL;
@@ -15,8 +17,10 @@ static PyObject *wrap(cache_state *state, selv_cache *cache) {
   }
   self->core = core;
   self->is_closed = self->is_default = 0;
+  self->max_workers = 0;
+  self->name[0] = '\0';
   PyObject_GC_Track(self);
-  return (PyObject *)self;
+  return self;
 }
 
 static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
@@ -24,6 +28,7 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
   cache_state *state = (cache_state *)selvpy_state_of_type(type, &cache_module);
   selv_cache_options options = SELV_CACHE_OPTIONS_INIT;
   PyObject *idle = NULL, *most = Py_None;
+  cache_object *self;
   selv_cache *cache;
   selv_status status;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|zOO:ThreadCache", names, &options.name, &idle, &most)) return NULL;
@@ -40,7 +45,12 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     options.max_workers = (uint32_t)number;
   }
   status = selv_cache_new(&options, &cache);
-  return status == SELV_OK ? wrap(state, cache) : selvpy_raise(state->home->errors, status);
+  if (status != SELV_OK) return selvpy_raise(state->home->errors, status);
+  self = wrap(state, cache);
+  if (self == NULL) return NULL;
+  self->max_workers = options.max_workers;
+  if (options.name != NULL) snprintf(self->name, sizeof self->name, "%s", options.name);
+  return (PyObject *)self;
 }
 
 static void cache_dealloc(cache_object *self) {
@@ -148,9 +158,16 @@ static PyObject *cache_closed(cache_object *self, void *unused) {
   return PyBool_FromLong(self->is_closed);
 }
 
+/* The name may have been cut inside a character. */
 static PyObject *cache_repr(cache_object *self) {
-  return PyUnicode_FromFormat("<selvedge.ThreadCache%s at %p%s>", self->is_default ? " (default)" : "", self->core->cache,
-                              self->is_closed ? ", shut down" : "");
+  PyObject *name = PyUnicode_DecodeUTF8(self->name, (Py_ssize_t)strlen(self->name), "ignore"), *text;
+  char bound[40] = "";
+  if (name == NULL) return NULL;
+  if (self->max_workers != 0) snprintf(bound, sizeof bound, ", max_workers=%lu", (unsigned long)self->max_workers);
+  if (self->is_default) text = PyUnicode_FromString("<selvedge.ThreadCache, the default one>");
+  else text = PyUnicode_FromFormat("<selvedge.ThreadCache %R%s%s>", name, bound, self->is_closed ? ", shut down" : "");
+  Py_DECREF(name);
+  return text;
 }
 
 static PyMethodDef cache_methods[] = {
@@ -176,7 +193,8 @@ PyDoc_STRVAR(cache_doc,
              "\"<name>-<number>\"; its first 24 bytes count. A worker keeps one Python thread state for its whole life, and does not hold the GIL\n"
              "while it is idle. Workers are like daemon threads: at Python's exit, and when the object is dropped, nobody waits for running jobs;\n"
              "accepted ones still finish after a drop. In a child made by os.fork the cache works anew; jobs of the parent stay there.\n\n"
-             "In a sub-interpreter (CPython 3.12 and later) a cache runs jobs in that interpreter; before 3.12 it raises UnsupportedError there.");
+             "In a sub-interpreter (CPython 3.12 and later) a cache runs jobs in that interpreter, whose end waits for them; before 3.12 it raises\n"
+             "UnsupportedError there.");
 
 static PyType_Slot cache_slots[] = {
   { Py_tp_doc, (void *)cache_doc },       { Py_tp_new, cache_new },         { Py_tp_dealloc, cache_dealloc },
@@ -206,14 +224,14 @@ PyObject *cache_default(PyObject *module, PyObject *unused) {
   if (state->default_cache == NULL) {
     selv_cache *cache;
     selv_status status = selv_cache_default(&cache);
-    PyObject *made;
+    cache_object *made;
     if (status != SELV_OK) return selvpy_raise(state->home->errors, status);
     made = wrap(state, cache);
     if (made == NULL) return NULL;
-    ((cache_object *)made)->is_default = 1;
+    made->is_default = 1;
     /* Registering runs Python, and another thread may have been as far. */
     if (state->default_cache != NULL) Py_DECREF(made);
-    else state->default_cache = made;
+    else state->default_cache = (PyObject *)made;
   }
   return Py_NewRef(state->default_cache);
 }

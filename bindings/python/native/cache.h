@@ -75,10 +75,12 @@ typedef struct cache_object {
   PyObject_HEAD
   cache_core *core;
   int is_closed, is_default;
+  uint32_t max_workers; /* 0: no bound */
+  char name[25];        /* as much as the library keeps; "" if none was given */
 } cache_object;
 
 /* At the interpreter's exit: removes the hook, and waits for idle workers to let go, which takes them a moment. One that runs a job is not waited
- * for, as a daemon thread is not; so the wait is short. */
+ * for, as a daemon thread is not; so the wait is short. In a sub-interpreter, which can have no daemon threads, it takes as long as it takes. */
 void cache_exit_hook(cache_home *home, selv_hook *hook);
 
 /* For waits that can be continued: in turns of this length, with a look at signals after each. */

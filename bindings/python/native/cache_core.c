@@ -169,11 +169,16 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static int is_main(void) { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
+
 void cache_exit_hook(cache_home *home, selv_hook *hook) {
-  uint64_t now = now_ns();
+  uint64_t now = now_ns(), patience;
   if (home->exit_until == 0) home->exit_until = now + EXIT_PATIENCE_NS;
+  patience = home->exit_until > now ? home->exit_until - now : 0;
+  /* CPython ends the process if a sub-interpreter ends before its threads. */
+  if (!is_main()) patience = SELV_FOREVER;
   Py_BEGIN_ALLOW_THREADS
-  (void)selv_hook_unregister(hook, home->exit_until > now ? home->exit_until - now : 0, NULL);
+  (void)selv_hook_unregister(hook, patience, NULL);
   Py_END_ALLOW_THREADS
 }
 
@@ -238,9 +243,9 @@ cache_core *cache_core_new(cache_home *home, selv_cache *cache) {
   core->home = cache_home_retain(home);
   core->cache = cache;
   options.flags = SELV_HOOK_OPTIONAL | SELV_HOOK_FORK_KEEP | SELV_PYTHON_THREADING_TRACE;
-  options.shutdown_timeout_ns = SELV_NO_WAIT;
+  options.shutdown_timeout_ns = is_main() ? SELV_NO_WAIT : SELV_FOREVER;
 #if PY_VERSION_HEX < 0x030C0000
-  status = PyInterpreterState_Get() != PyInterpreterState_Main() ? SELV_E_UNSUPPORTED : SELV_OK;
+  status = is_main() ? SELV_OK : SELV_E_UNSUPPORTED;
 #else
   status = SELV_OK;
 #endif

@@ -211,6 +211,8 @@ PyType_Spec cache_job_spec = {
 static job *job_new(cache_core *core, PyObject *fn, PyObject *deliver, PyObject *name, const char **text) {
   job *j;
   *text = NULL;
+  if (selvpy_gate_is_closed(core->home->gate))
+    return selvpy_raise_named(core->home->errors, "ClosedResourceError", "Python is ending: no new jobs"), NULL;
   if (!PyCallable_Check(fn)) return PyErr_Format(PyExc_TypeError, "fn must be callable, not %.100s", Py_TYPE(fn)->tp_name), NULL;
   if (deliver != Py_None && !PyCallable_Check(deliver))
     return PyErr_Format(PyExc_TypeError, "deliver must be callable, not %.100s", Py_TYPE(deliver)->tp_name), NULL;

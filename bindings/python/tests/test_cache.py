@@ -273,6 +273,16 @@ def test_waiting_for_oneself_is_refused(cache: selvedge.ThreadCache) -> None:
     assert isinstance(told.error, selvedge.DeadlockError)
 
 
+def test_what_a_cache_says_of_itself() -> None:
+    cache = selvedge.ThreadCache("crew", max_workers=3)
+    assert repr(cache) == "<selvedge.ThreadCache 'crew', max_workers=3>"
+    cache.shutdown(PATIENCE)
+    assert repr(cache) == "<selvedge.ThreadCache 'crew', max_workers=3, shut down>"
+    assert repr(selvedge.ThreadCache()) == "<selvedge.ThreadCache ''>"
+    assert repr(selvedge.default_cache()) == "<selvedge.ThreadCache, the default one>"
+    assert repr(selvedge.SelvedgeError) == "<class 'selvedge.SelvedgeError'>"
+
+
 def test_idle_workers_end() -> None:
     cache = selvedge.ThreadCache(idle_timeout=0)
     ended = threading.Event()
@@ -294,7 +304,7 @@ def test_the_default_cache() -> None:
     cache = selvedge.default_cache()
     assert cache is selvedge.default_cache()
     assert run(cache, lambda: threading.current_thread().name).unwrap().startswith("selv-")
-    with pytest.raises(selvedge.UnsupportedError, match="default cache"):
+    with pytest.raises(selvedge.UnsupportedError, match=r"default cache .* trim\(\)"):
         cache.shutdown()
     cache.trim()
 

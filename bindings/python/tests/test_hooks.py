@@ -213,7 +213,7 @@ def test_wrong_arguments(cache: selvedge.ThreadCache) -> None:
             register(*args, **kwargs)
     with pytest.raises(ValueError, match="address 0"):
         register("x", 0, cache=cache)
-    with pytest.raises(ValueError, match="LAZY"):
+    with pytest.raises(ValueError, match="lazy and eager"):
         register("x", print, cache=cache, lazy=True, eager=True)
     cache.shutdown(PATIENCE)
     with pytest.raises(selvedge.ClosedResourceError):

@@ -180,8 +180,25 @@ def _ring(text: str) -> tuple[str, ...]:
     return tuple(names[:-1] if members[-1] == members[0] else names)
 
 
+# What the library's sentences call by its C name.
+_C_NAMES = {
+    "it is not SELV_LOCK_RECURSIVE": "an RLock can be taken twice",
+    "selv_cache_trim lets": "trim() lets",
+    "by selv_job_cancel ": "",
+    "SELV_HOOK_LAZY": "lazy",
+    "SELV_HOOK_EAGER": "eager",
+    "SELV_HOOK_RETIRE": "retire",
+    "SELV_LOCK_ROBUST": "robust",
+    "consistent: it was not acquired with SELV_OWNER_DIED": "consistent: its last owner did not die",
+    "acquired with SELV_OWNER_DIED": "acquired after its owner's death",
+    "selv_host_loop_bind makes": "bind() makes",
+}
+_C_NAME = re.compile("|".join(map(re.escape, _C_NAMES)))
+
+
 def error(status: int, text: str) -> Exception:
     """Makes the exception for a status of the C library. ``text`` is what the library had to say."""
+    text = _C_NAME.sub(lambda found: _C_NAMES[found[0]], text)
     if status in _BUILT_IN:
         return _BUILT_IN[status](text)
     made = _BY_STATUS.get(status, SelvedgeError)(text)
@@ -196,3 +213,8 @@ def hook_failed(code: int, text: str) -> HookFailedError:
     made = HookFailedError(text)
     made.code = code
     return made
+
+
+# Where users find them.
+for _kind in (SelvedgeError, *_KINDS):
+    _kind.__module__ = "selvedge"
