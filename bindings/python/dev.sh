@@ -1,6 +1,8 @@
 #!/bin/bash
 # Builds the extensions for one Python into a folder to be put on PYTHONPATH: quicker than a wheel while one works on them.
 #
+# SELVPY_CFLAGS in the environment are more flags of the compiler.
+#
 #   bindings/python/dev.sh 3.13 /tmp/somewhere [_cache _sync ...]        (no extension named: all that have sources)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +24,7 @@ for name in "$@"; do
   sources=$(find "$here/native" -name "${name#_}*.c" | sort)
   [ -n "$sources" ] || continue
   # shellcheck disable=SC2086  # lists of words
-  gcc -std=c11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -pthread $cflags -I "$project/include" -I "$here/native" \
+  gcc -std=c11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -pthread ${SELVPY_CFLAGS:-} $cflags -I "$project/include" -I "$here/native" \
     -DSELVPY_VERSION="\"$version\"" "$here/native/common.c" $sources -L "$out/selvedge" "-l:libselvedge.so.$abi" \
     '-Wl,-rpath,$ORIGIN' -o "$out/selvedge/$name$suffix"
 done

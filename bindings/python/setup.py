@@ -1,27 +1,51 @@
-"""Builds the extensions, and puts the library itself beside them: see `make wheel` in the project's Makefile."""
+"""Builds the extensions, and puts the library itself beside them. `make wheel` calls it for each Python; `pip wheel bindings/python` works too.
 
+Whatever is made on the way is made in a temporary folder: the source tree stays as it is.
+"""
+
+import atexit
+import os
 import re
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
-from setuptools import Extension, setup
+from setuptools import Command, Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 LIBRARY = PROJECT / "target" / "release" / "libselvedge.so"
 
-VERSION = re.search(r'^version = "(.*)"', (PROJECT / "Cargo.toml").read_text(), re.M).group(1)  # type: ignore[union-attr]
-ABI = re.search(r"^const ABI: u32 = (\d+);", (PROJECT / "build.rs").read_text(), re.M).group(1)  # type: ignore[union-attr]
-SONAME = f"libselvedge.so.{ABI}"
-
 # What each extension is made of, beside common.c.
 EXTENSIONS = {"_cache": "cache*.c", "_sync": "sync*.c", "_loop": "loop*.c", "_interpreters": "interpreters*.c"}
 
+# Another compiler's new warning shall not keep a user from installing; `make wheel` wants none.
+WARNINGS = ["-Werror"] if os.environ.get("SELV_WERROR") == "1" else []
+
+
+def value_in(file: str, pattern: str) -> str:
+    path = PROJECT / file
+    if not path.exists():
+        raise SystemExit(f"selvedge is built inside its project, of which {path} is not there")
+    found = re.search(pattern, path.read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit(f"{path} has no line that matches {pattern}")
+    return found[1]
+
+
+VERSION = value_in("Cargo.toml", r'^version = "(.*)"')
+SONAME = "libselvedge.so." + value_in("build.rs", r"^const ABI: u32 = (\d+);")
+
 
 def library() -> Path:
+    """The shared library, built if nobody has; with the link by which the linker finds it under its soname."""
     if not LIBRARY.exists():
+        if shutil.which("cargo") is None:
+            raise SystemExit(f"{LIBRARY} is not there, and no cargo to build it with: https://rustup.rs installs one")
         subprocess.run(["cargo", "build", "--release", "--locked", "--lib"], cwd=PROJECT, check=True)
     soname = LIBRARY.with_name(SONAME)
     if not soname.exists():
@@ -37,6 +61,32 @@ class BuildPy(build_py):
         subprocess.run(["strip", "--strip-debug", str(target)], check=True)
 
 
+class BuildExt(build_ext):
+    def run(self) -> None:
+        library()
+        super().run()
+
+    def build_extensions(self) -> None:
+        # A Python may have been linked with its own folder as search path, and hands that on. It is of this machine, and no extension
+        # needs it.
+        own = f"{Path(sys.base_prefix)}/"
+        words = self.compiler.linker_so
+        kept = [word for word in words if not (word.startswith(("-L", "-Wl,-rpath,")) and own in word)]
+        self.compiler.set_executable("linker_so", kept)
+        super().build_extensions()
+
+
+class Refuse(Command):
+    user_options = []  # type: ignore[var-annotated]  # noqa: RUF012
+
+    def initialize_options(self) -> None:
+        raise SystemExit("selvedge comes as a wheel only (make wheel); while you work on it, bindings/python/dev.sh builds it in place")
+
+    def finalize_options(self) -> None: ...
+
+    def run(self) -> None: ...
+
+
 def extension(name: str, pattern: str) -> Extension:
     sources = sorted(str(path.relative_to(HERE)) for path in (HERE / "native").glob(pattern))
     return Extension(
@@ -45,16 +95,19 @@ def extension(name: str, pattern: str) -> Extension:
         depends=[str(path.relative_to(HERE)) for path in (HERE / "native").glob("*.h")],
         include_dirs=[str(PROJECT / "include"), "native"],
         define_macros=[("SELVPY_VERSION", f'"{VERSION}"')],
-        extra_compile_args=["-std=c11", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"],
+        extra_compile_args=["-std=c11", "-fvisibility=hidden", "-O2", "-Wall", "-Wextra", *WARNINGS],
         library_dirs=[str(LIBRARY.parent)],
         libraries=[f":{SONAME}"],
         runtime_library_dirs=["$ORIGIN"],
+        extra_link_args=["-Wl,--strip-debug"],
     )
 
 
-library()
+work = tempfile.mkdtemp(prefix="selvedge-build-")
+atexit.register(shutil.rmtree, work, ignore_errors=True)
 setup(
     version=VERSION,
     ext_modules=[extension(name, pattern) for name, pattern in EXTENSIONS.items()],
-    cmdclass={"build_py": BuildPy},
+    cmdclass={"build_py": BuildPy, "build_ext": BuildExt, "sdist": Refuse, "develop": Refuse, "editable_wheel": Refuse},
+    options={"build": {"build_base": work}, "egg_info": {"egg_base": work}},
 )

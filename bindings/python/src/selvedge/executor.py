@@ -18,18 +18,18 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.thread import BrokenThreadPool
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from outcome import Error, Outcome
 
-from selvedge._errors import CancelledError, ClosedResourceError, DeadlockError, ForkedError, SpawnError
+from selvedge._errors import CancelledError, ClosedResourceError, DeadlockError, SpawnError
+from selvedge._futures import Call
 from selvedge.cache import ThreadCache, default_cache
 
 __all__ = ["Executor"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_Work: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 _LOGGER = logging.getLogger("concurrent.futures")
 _NUMBERS = itertools.count()
@@ -71,8 +71,9 @@ class Executor(ThreadPoolExecutor):
     ) -> None:
         if cache is not None and not isinstance(cache, ThreadCache):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"cache must be a selvedge.ThreadCache or None, not {type(cache).__name__}")
-        super().__init__(max_workers, thread_name_prefix or f"Executor-{next(_NUMBERS)}", initializer, initargs)
-        self._pool = _Pool(cache or default_cache(), self._max_workers, self._thread_name_prefix, initializer, initargs)
+        prefix = thread_name_prefix or f"Executor-{next(_NUMBERS)}"
+        super().__init__(max_workers, prefix, initializer, initargs)
+        self._pool = _Pool(cache or default_cache(), self._max_workers, prefix, initializer, initargs)
 
     @property
     def cache(self) -> ThreadCache:
@@ -86,7 +87,7 @@ class Executor(ThreadPoolExecutor):
         Raises ``RuntimeError`` (after ``shutdown``, at the end of the program, the cache is shut down), ``BrokenThreadPool``, and ``SpawnError``
         if no thread could be started and none of the executor's calls runs, on whose thread it could follow.
         """
-        call = _Call[_T](self._pool, (fn, args, kwargs))
+        call = Call[_T](self._pool, (fn, args, kwargs))
         self._pool.submit(call)
         return call
 
@@ -121,95 +122,6 @@ class Executor(ThreadPoolExecutor):
             self._pool.join()
 
 
-class _Call(Future[_T]):
-    """A call and its future. Held by the line, by the slot that runs it, and by the caller."""
-
-    # Of Future itself, whose annotations leave them out.
-    _done_callbacks: list[Callable[[Future[_T]], object]]
-
-    def __init__(self, pool: _Pool, work: _Work) -> None:
-        super().__init__()
-        self._pool: _Pool | None = pool
-        self._work: _Work | None = work
-        self._outcome: tuple[bool, Any] | None = None
-        self._has_callbacks = False
-
-    def cancel(self) -> bool:
-        if not super().cancel():
-            return False
-        pool = self._pool
-        if pool is not None and pool.withdraw(self):
-            # What it refers to goes now, and who waits is told now, not when its turn would have come.
-            self.begin()
-        return True
-
-    def add_done_callback(self, fn: Callable[[Future[_T]], object]) -> None:
-        with self._condition:
-            self._has_callbacks = True
-        super().add_done_callback(fn)
-
-    # ---- by who has taken it out of the line ----
-
-    def begin(self) -> _Work | None:
-        """What is to be called; None if it was cancelled."""
-        work, self._work, self._pool = self._work, None, None
-        return work if self.set_running_or_notify_cancel() else None
-
-    def run(self) -> None:
-        """Calls it and keeps the outcome; tells it if there are callbacks."""
-        work = self.begin()
-        if work is None:
-            return
-        self._outcome = _invoke(*work)
-        del work
-        if self._has_callbacks:
-            self.tell(with_callbacks=True)
-
-    def refuse(self, error: BaseException) -> None:
-        """It will not run, because of this."""
-        if isinstance(error, CancelledError):
-            super().cancel()
-        if self.begin() is not None:
-            self._outcome = False, error
-        self.tell(with_callbacks=True)
-
-    def lose(self, error: BaseException) -> None:
-        """The thread that ran it is lost."""
-        if self._outcome is None:
-            self._outcome = False, error
-
-    def tell(self, *, with_callbacks: bool) -> bool:
-        """Makes the outcome known, if that has not been done. False, and nothing is done, if callbacks are to be called and may not be."""
-        with self._condition:
-            outcome = self._outcome
-            if outcome is None or self.done():
-                return True  # told, cancelled, or the parent process's
-            if self._has_callbacks and not with_callbacks:
-                return False
-            self._outcome = None
-            if not self._has_callbacks:
-                self._set(*outcome)
-                return True
-        self._set(*outcome)
-        return True
-
-    def _set(self, is_result: bool, value: Any) -> None:
-        if is_result:
-            self.set_result(value)
-        else:
-            self.set_exception(value)
-
-    def strand(self) -> None:
-        """In a fork child: who waited, who would have been called back, and who may have held the lock, are the parent's."""
-        self._condition = threading.Condition()
-        self._waiters = []
-        self._done_callbacks = []
-        self._has_callbacks = False
-        self._work = self._pool = self._outcome = None
-        if not self.done():
-            self.set_exception(ForkedError("the call was submitted in the parent process, and runs only there"))
-
-
 class _Pool:
     """The line and the slots of an executor. It outlives the executor until its calls have ended: it is held by jobs.
 
@@ -239,8 +151,8 @@ class _Pool:
     def reset(self) -> None:
         self.lock = threading.RLock()
         self.idle = threading.Condition(self.lock)
-        self.pending: OrderedDict[_Call[Any], None] = OrderedDict()
-        self.running: set[_Call[Any]] = set()  # taken out of the line, and not told
+        self.pending: OrderedDict[Call[Any], None] = OrderedDict()
+        self.running: set[Call[Any]] = set()  # taken out of the line, and not told
         self.slots = 0  # in use
         self.coming = 0  # of these, those that have yet to take a call
         self.free_numbers: list[int] = []
@@ -248,7 +160,7 @@ class _Pool:
 
     # ---- by submitters ----
 
-    def submit(self, call: _Call[Any]) -> None:
+    def submit(self, call: Call[Any]) -> None:
         with self.lock:
             if self.is_broken:
                 raise BrokenThreadPool(_BROKEN)
@@ -257,7 +169,7 @@ class _Pool:
             if _is_exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             self.pending[call] = None
-            slot = self.open_slot()
+            slot = self.open_slot(call)
         if slot is None:
             return
         error = slot.start()
@@ -267,7 +179,7 @@ class _Pool:
             raise RuntimeError("cannot schedule new futures after the shutdown of the thread cache") from error
         raise error
 
-    def withdraw(self, call: _Call[Any]) -> bool:
+    def withdraw(self, call: Call[Any]) -> bool:
         """Takes a call out of the line, if it is still there."""
         with self.lock:
             if call not in self.pending:
@@ -297,7 +209,7 @@ class _Pool:
 
     # ---- slots ----
 
-    def open_slot(self) -> _Slot | None:
+    def open_slot(self, cause: Call[Any]) -> _Slot | None:
         """A new slot, if one is needed and allowed. With the lock."""
         if self.slots >= self.max_workers or self.coming >= len(self.pending):
             return None
@@ -308,7 +220,7 @@ class _Pool:
         else:
             number = self.numbers
             self.numbers += 1
-        return _Slot(self, number)
+        return _Slot(self, number, cause)
 
     def close_slot(self, slot: _Slot) -> None:
         """With the lock."""
@@ -332,12 +244,23 @@ class _Pool:
             self.close_slot(slot)
             return not (isinstance(error, SpawnError) and self.slots > 0)
 
-    def take(self, slot: _Slot) -> _Call[Any] | None:
+    def take(self, slot: _Slot) -> Call[Any] | None:
         """The first call of the line."""
         with self.lock:
+            slot.cause = None
             return self.pop() if self.arrive(slot) else None
 
-    def pop(self) -> _Call[Any] | None:
+    def take_cause(self, slot: _Slot) -> Call[Any] | None:
+        """The call for which the slot's job was asked for, if it still waits: for a job that did not run."""
+        with self.lock:
+            call, slot.cause = slot.cause, None
+            if not self.arrive(slot) or call is None or call not in self.pending:
+                return None
+            del self.pending[call]
+            self.running.add(call)
+            return call
+
+    def pop(self) -> Call[Any] | None:
         """With the lock."""
         if not self.pending:
             return None
@@ -353,11 +276,12 @@ class _Pool:
             if self.pending:
                 self.coming += 1
                 slot.is_coming = True
+                slot.cause = next(iter(self.pending))
                 return True
             self.close_slot(slot)
             return False
 
-    def ended(self, call: _Call[Any]) -> None:
+    def ended(self, call: Call[Any]) -> None:
         with self.lock:
             self.running.discard(call)
             self.tell_if_idle()
@@ -409,13 +333,14 @@ class _Pool:
 class _Slot:
     """A row of jobs of the cache, one after the other, each with one call. A pool has at most `max_workers`."""
 
-    def __init__(self, pool: _Pool, number: int) -> None:
+    def __init__(self, pool: _Pool, number: int, cause: Call[Any] | None) -> None:
         self.pool = pool
         self.number = number
+        self.cause = cause  # the call for which the next job was asked for; but each takes whichever is first
         self.name = f"{pool.prefix}_{number}"
         self.generation = pool.generation
         self.is_coming = True  # its job has been asked for, and has not begun
-        self.call: _Call[Any] | None = None
+        self.call: Call[Any] | None = None
 
     def start(self) -> Exception | None:
         """Asks the cache for the next job. The exception if it refused."""
@@ -438,8 +363,10 @@ class _Slot:
             self.call = call = pool.take(self)
             if call is not None:
                 call.run()
+            del call  # see `invoke`
         finally:
             pool.local.is_inside = False
+            del self, pool
 
     def deliver(self, outcome: Outcome[None]) -> None:
         """On the worker, when it is free. If the job did not run, anywhere."""
@@ -448,8 +375,10 @@ class _Slot:
         if isinstance(outcome, Error):
             if call is not None:
                 call.lose(outcome.error)
+            elif isinstance(outcome.error, CancelledError):
+                pool.fail_pending(outcome.error)  # the cache was told to take nothing and to forget what is queued
             else:
-                call = pool.take(self)
+                call = pool.take_cause(self)
                 if call is not None:
                     call.refuse(outcome.error)
         if pool.goes_on(self):
@@ -466,7 +395,7 @@ class _Slot:
 class _Telling:
     """A job that calls the callbacks of a call, for those that came between its end and its delivery."""
 
-    def __init__(self, pool: _Pool, call: _Call[Any]) -> None:
+    def __init__(self, pool: _Pool, call: Call[Any]) -> None:
         self.pool = pool
         self.call = call
 
@@ -488,16 +417,6 @@ class _Telling:
         if isinstance(outcome, Error):
             self.run()
         self.pool.ended(self.call)
-
-
-def _invoke(fn: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bool, Any]:
-    """Whether it returned, and what it returned or raised. The traceback holds this frame, and this frame nothing."""
-    try:
-        return True, fn(*args, **kwargs)
-    except BaseException as error:
-        return False, error
-    finally:
-        del fn, args, kwargs
 
 
 _pools: weakref.WeakSet[_Pool] = weakref.WeakSet()

@@ -1,0 +1,157 @@
+"""What a `GreenletHub` is made of: greenlets of a main loop's thread, how they give control back, and who gives it to them again."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import Any
+
+from selvedge import _loop, _sync
+from selvedge._errors import ClosedResourceError, WrongThreadError
+from selvedge._glib_gi import Greenlet, new_timer, the_greenlet
+
+
+class Core:
+    """The greenlets of one thread and its loop. "In the hub" means: on that thread, called by the loop, in none of the greenlets."""
+
+    def __init__(self, loop: _loop.HostLoop, context: Any) -> None:
+        self.greenlets = the_greenlet()
+        self.loop = loop
+        self.context = context
+        self.thread = threading.get_ident()
+        self.strands: dict[Strand, None] = {}  # that have not ended
+        self.running: Strand | None = None
+        self.main: Greenlet = self.greenlets.getcurrent()  # which has switched to the one that runs
+        self.is_closed = False
+
+    def current(self) -> Strand | None:
+        """The one that runs on the calling thread."""
+        return self.running if threading.get_ident() == self.thread else None
+
+    def begin_wait(self) -> Wait:
+        """A wait of the one that runs. Who is to end it is told of it before it gives control back."""
+        strand = self.current()
+        if strand is None:
+            raise WrongThreadError("only in a greenlet that this hub has spawned")
+        if self.is_closed:
+            raise ClosedResourceError("the hub is closed")
+        strand.wait = wait = Wait(strand, self.greenlets.getcurrent())
+        return wait
+
+    @contextlib.contextmanager
+    def timer(self, seconds: float | None, fn: Callable[..., object], /, *args: Any) -> Generator[None]:
+        """Inside it, ``fn(*args)`` is called in the hub after so many seconds. None: never."""
+        if seconds is None:
+            yield
+            return
+        if not seconds >= 0:
+            raise ValueError(f"a time must be at least 0 seconds, not {seconds!r}")
+        source = new_timer(seconds, lambda: self.loop.call_soon(fn, *args), self.context)
+        try:
+            yield
+        finally:
+            source.destroy()
+
+
+class Strand:
+    """A greenlet of the hub, with those that its function may make under it."""
+
+    def __init__(self, core: Core, name: str, body: Callable[[], None], ended: Callable[[], None], cancel: Callable[[], object]) -> None:
+        self.core = core
+        self.name = name
+        self.body = body
+        self.ended = ended  # called in the hub when it is dead
+        self.cancel = cancel  # called in the hub when it is killed before it began
+        self.root: Greenlet | None = None  # while it lives
+        self.number = 0  # its task
+        self.wait: Wait | None = None  # its last one
+        self.is_receiving = False  # which is one that `resume` ends
+        self.given: deque[Any] = deque()  # by `resume`, and not received yet
+
+    def begin(self) -> None:
+        """In the hub."""
+        self.root = self.core.greenlets.greenlet(self._run, self.core.greenlets.getcurrent())
+        self.switch_to(self.root)
+
+    def _run(self, _: None) -> None:
+        self.number = _sync.task_new(self.name)
+        previous = _sync.task_enter(self.number)
+        try:
+            self.body()
+        finally:
+            _sync.task_leave(previous)
+            _sync.task_exit(self.number)
+
+    def switch_to(self, greenlet: Greenlet, value: Any = None, *, error: BaseException | None = None) -> None:
+        """In the hub: lets it go on in one of its greenlets, until it gives control back or ends."""
+        core, root = self.core, self.root
+        assert root is not None
+        core.main = core.greenlets.getcurrent()
+        if root.parent is not core.main:
+            root.parent = core.main
+        core.running = self
+        try:
+            if error is None:
+                greenlet.switch(value)
+            else:
+                greenlet.throw(error)
+        finally:
+            core.running = None
+        if root.dead:
+            self.root = None
+            del core.strands[self]
+            self.ended()
+
+    def receive(self) -> Any:
+        """In it: waits for the next `resume`, and returns what that gives."""
+        wait = self.core.begin_wait()
+        if self.given:
+            self.core.loop.call_soon(wait.wake, self.given.popleft())
+            return wait.give_control()
+        self.is_receiving = True
+        try:
+            return wait.give_control()
+        finally:
+            self.is_receiving = False
+
+    def resume(self, value: Any) -> None:
+        """In the hub."""
+        if self.is_receiving and self.wait is not None:
+            self.is_receiving = False
+            self.wait.wake(value)
+        else:
+            self.given.append(value)
+
+    def kill(self, error: BaseException) -> None:
+        """In the hub, when it has not ended."""
+        if self.root is None:
+            self.core.strands.pop(self, None)
+            self.cancel()
+        elif self.wait is not None and self.wait.is_given:
+            self.switch_to(self.wait.greenlet, error=error)
+        else:  # it has switched to a greenlet of somebody else's
+            self.switch_to(self.root, error=error)
+
+
+class Wait:
+    """One time that a greenlet gives control back. Who comes first ends it; the others come in vain."""
+
+    def __init__(self, strand: Strand, greenlet: Greenlet) -> None:
+        self.strand = strand
+        self.greenlet = greenlet
+        self.is_given = False
+
+    def give_control(self) -> Any:
+        """In the greenlet."""
+        self.is_given = True
+        try:
+            return self.strand.core.main.switch()
+        finally:
+            self.is_given = False
+
+    def wake(self, value: Any = None) -> None:
+        """In the hub."""
+        if self.is_given:
+            self.strand.switch_to(self.greenlet, value)

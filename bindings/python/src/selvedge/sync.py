@@ -1,0 +1,166 @@
+"""Locks for threads and greenlets, with the signatures of `threading`, that break instead of hanging.
+
+- A lock belongs to who took it: a thread, a greenlet, a job of a cache, or a `task`. Only that releases it. If it ends while it holds the lock,
+  everybody who waits, and everybody who comes later, gets `selvedge.BrokenResourceError` with the names of the lock and of its owner, and
+  whoever knows the data calls ``repair()``.
+- A wait that would close a ring of waits is refused with `selvedge.DeadlockError`, whose ``ring`` names all on the way round. So is taking a
+  `Lock` twice.
+- Waiting lets go of the GIL; on Python's main thread signals are handled meanwhile, so Ctrl-C ends a wait.
+- The same objects can be awaited: ``selvedge.aio.Lock(lock)``, ``selvedge.trio.Lock(lock)``. All stand in one line. And
+  ``Lock(face)`` here is the lock behind another face.
+- In a child of `os.fork` a lock that another thread of the parent held raises `selvedge.ForkedError`; ``repair()`` takes it.
+
+Times are seconds. A blocking wait in a greenlet stops all greenlets of its thread; what it could never get for that reason is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from selvedge import _sync
+from selvedge._face_barrier import BrokenBarrierError, SharedBarrier
+from selvedge._sync import (
+    BoundedSemaphore,
+    CapacityLimiter,
+    Channel,
+    Condition,
+    Event,
+    Lock,
+    ParkingLot,
+    RLock,
+    Semaphore,
+    TaskReport,
+    wait_graph,
+)
+
+__all__ = [
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "CapacityLimiter",
+    "Channel",
+    "Condition",
+    "Event",
+    "Lock",
+    "ParkingLot",
+    "RLock",
+    "Semaphore",
+    "TaskReport",
+    "current_task",
+    "interrupt",
+    "task",
+    "wait_graph",
+]
+
+
+def current_task() -> int:
+    """The number of the task that the caller acts for: that of its `task` block, its greenlet, its job or its thread."""
+    return _sync.task_current()
+
+
+def interrupt(task: int) -> None:
+    """Has the blocking wait of a task, or else its next one, end with `selvedge.CancelledError`. Any thread; does not block.
+
+    Python's main thread is woken by signals instead. StaleTaskError if the task has ended.
+    """
+    _sync.task_interrupt(task)
+
+
+class task:
+    """``with task("order 17"):`` has a task of its own own what the block takes, on this thread (inside one: in this greenlet).
+
+    The task ends with the block: what it still holds breaks. ``number`` is what `interrupt` takes, and ``report``, after the block, what it had in hand.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+        self.number = 0
+        self.report: TaskReport | None = None
+        self._previous = 0
+
+    def __enter__(self) -> task:
+        if self.number:
+            raise RuntimeError("a task is for one block only")
+        self.number = _sync.task_new(self.name)
+        self._previous = _sync.task_enter(self.number)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        _sync.task_leave(self._previous)
+        self.report = _sync.task_exit(self.number)
+
+
+class Barrier:
+    """Lets ``parties`` threads, and tasks of any kind, go on when all have come.
+
+    ``action`` is called by the last to come, before anybody goes on; if it raises, the barrier breaks. ``timeout`` is what `wait` takes if it is given none.
+    In place of ``parties``, another face: then both are one barrier.
+    """
+
+    def __init__(
+        self,
+        parties: int | Barrier | SharedBarrier,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        shared = getattr(parties, "native", None)
+        if isinstance(shared, SharedBarrier):
+            self._native = shared
+        elif isinstance(parties, int):
+            self._native = SharedBarrier(parties, action, timeout, name=name)
+        else:
+            raise TypeError(f"expected a number of parties, or a barrier of selvedge, not {type(parties).__name__}")
+
+    @property
+    def native(self) -> SharedBarrier:
+        """What all faces of this barrier share."""
+        return self._native
+
+    @property
+    def parties(self) -> int:
+        """How many must come."""
+        return self._native.parties
+
+    @property
+    def n_waiting(self) -> int:
+        """How many have come and wait."""
+        return self._native.n_waiting
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken: nobody gets through before a `reset`."""
+        return self._native.broken
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits until all have come; gives a number from 0 to ``parties - 1``, another one to each.
+
+        `threading.BrokenBarrierError` if the barrier is or gets broken, by a wait that takes longer than ``timeout`` seconds, by one that an exception ends
+        (as Ctrl-C does), by `abort`, or by the action. Blocks.
+        """
+        shared = self._native
+        arrival = shared.arrive()
+        if not arrival.is_last:
+            try:
+                passed = arrival.go.wait(shared.timeout if timeout is None else timeout)
+            except BaseException:
+                shared.leave(arrival, breaks=True)
+                raise
+            if not passed:
+                shared.leave(arrival, breaks=True)
+        return shared.check(arrival)
+
+    def reset(self) -> None:
+        """Makes it as new. Who waits gets BrokenBarrierError. Any thread; does not block."""
+        self._native.reset()
+
+    def abort(self) -> None:
+        """Breaks it: who waits, and who comes before a `reset`, gets BrokenBarrierError. Any thread; does not block."""
+        self._native.abort()
+
+    def __repr__(self) -> str:
+        name = f" {self._native.name!r}" if self._native.name else ""
+        how = "broken" if self.broken else f"waiters={self.n_waiting}/{self.parties}"
+        return f"<sync.Barrier{name} at {id(self):#x}: {how}>"

@@ -1,0 +1,184 @@
+"""`selvedge.sync.Channel` between threads."""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import selvedge
+from selvedge import sync
+
+
+def waiting(channel: sync.Channel, what: str, number: int) -> None:
+    end = time.monotonic() + 30
+    while channel.stats()[what] != number:
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+
+
+class Thread(threading.Thread):
+    def __init__(self, function: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self.function = function
+        self.outcome: object = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = self.function()
+        except BaseException as error:
+            self.outcome = error
+
+    def result(self) -> Any:
+        self.join(30)
+        assert not self.is_alive()
+        return self.outcome
+
+
+def test_objects_come_out_as_they_went_in_and_in_order() -> None:
+    channel = sync.Channel()
+    items = [None, 1, "text", b"bytes", [1, {"a": (2, 3)}], {4, 5}, 10**100, 1.5, ValueError("x")]
+    for item in items:
+        channel.send(item)
+    assert len(channel) == len(items)
+    received = [channel.recv() for _ in items]
+    assert received[:-1] == items[:-1] and repr(received[-1]) == repr(items[-1])
+    assert received[4] is not items[4]
+    assert channel.capacity is None
+
+
+def test_bytes_go_as_they_are() -> None:
+    channel = sync.Channel()
+    for data in (b"", b"\0\xff", bytearray(b"ab"), memoryview(b"abc")[1:], bytes(10_000_000)):
+        channel.send_bytes(data)
+        assert channel.recv_bytes() == bytes(data)
+    channel.send_bytes_nowait(pickle.dumps("mixed"))
+    assert channel.recv() == "mixed"
+    channel.send(5)
+    assert pickle.loads(channel.recv_bytes_nowait()) == 5
+    with pytest.raises(TypeError):
+        channel.send_bytes("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        channel.send_bytes()  # type: ignore[call-arg]
+
+
+def test_what_cannot_be_pickled_is_not_sent() -> None:
+    channel = sync.Channel()
+    with pytest.raises((pickle.PicklingError, TypeError, AttributeError)):
+        channel.send(lambda: None)
+    assert len(channel) == 0 and bool(channel)
+    channel.send_bytes(b"no pickle")
+    with pytest.raises(pickle.UnpicklingError):
+        channel.recv()
+
+
+def test_bounded() -> None:
+    channel = sync.Channel(2)
+    assert channel.capacity == 2
+    channel.send(1), channel.send_nowait(2)
+    with pytest.raises(selvedge.WouldBlock):
+        channel.send_nowait(3)
+    with pytest.raises(selvedge.TimedOutError) as caught:
+        channel.send(3, timeout=0.01)
+    assert isinstance(caught.value, TimeoutError)
+    with pytest.raises(selvedge.TimedOutError):
+        channel.send(3, 0)
+    sender = Thread(lambda: channel.send(3))
+    waiting(channel, "senders_waiting", 1)
+    assert [channel.recv(), channel.recv(), channel.recv()] == [1, 2, 3]
+    assert sender.result() is None
+    with pytest.raises(selvedge.WouldBlock):
+        channel.recv_nowait()
+    for limit in (0, 0.01):
+        with pytest.raises(selvedge.TimedOutError):
+            channel.recv(limit)
+
+
+def test_rendezvous() -> None:
+    channel = sync.Channel(0)
+    assert channel.capacity == 0
+    with pytest.raises(selvedge.WouldBlock):
+        channel.send_nowait(1)
+    sender = Thread(lambda: channel.send("hand to hand"))
+    waiting(channel, "senders_waiting", 1)
+    assert len(channel) == 0
+    assert channel.recv() == "hand to hand"
+    assert sender.result() is None
+
+
+def test_close_and_iteration() -> None:
+    channel = sync.Channel(name="line")
+    reader = Thread(lambda: list(channel))
+    waiting(channel, "receivers_waiting", 1)
+    for number in range(10):
+        channel.send(number)
+    channel.close()
+    assert reader.result() == list(range(10))
+    with pytest.raises(selvedge.ClosedResourceError, match="line"):
+        channel.send(1)
+    with pytest.raises(selvedge.ClosedResourceError):
+        channel.recv()
+    full = sync.Channel(1)
+    full.send("left")
+    sender = Thread(lambda: full.send("unsent"))
+    waiting(full, "senders_waiting", 1)
+    full.close()
+    with pytest.raises(selvedge.ClosedResourceError):
+        raise sender.result()
+    assert list(full) == ["left"]
+
+
+def test_wrong_arguments() -> None:
+    for wrong, error in [(-1, ValueError), (1.5, TypeError), ("2", TypeError)]:
+        with pytest.raises(error):
+            sync.Channel(wrong)
+    channel = sync.Channel()
+    for limit, error in [(-1, ValueError), ("1", TypeError), (float("nan"), ValueError)]:
+        with pytest.raises(error):
+            channel.recv(timeout=limit)
+    channel.send(1, timeout=None)
+    assert channel.recv(timeout=float("inf")) == 1
+
+
+def test_interrupt_of_a_receiver_loses_nothing() -> None:
+    channel = sync.Channel()
+    tasks: list[int] = []
+    receiver = Thread(lambda: (tasks.append(sync.current_task()), channel.recv()))
+    waiting(channel, "receivers_waiting", 1)
+    sync.interrupt(tasks[0])
+    with pytest.raises(selvedge.CancelledError):
+        raise receiver.result()
+    channel.send("kept")
+    assert channel.recv() == "kept"
+
+
+@pytest.mark.parametrize("capacity", [None, 0, 1, 7])
+def test_many_senders_and_receivers(capacity: int | None) -> None:
+    """Each item comes out once, and each sender's in the order in which it sent them."""
+    channel = sync.Channel(capacity)
+    each, number = 400, 4
+
+    def send(sender: int) -> None:
+        for item in range(each):
+            channel.send((sender, item))
+
+    receivers = [Thread(lambda: list(channel)) for _ in range(number)]
+    senders = [Thread(lambda sender=sender: send(sender)) for sender in range(number)]
+    for sender in senders:
+        assert sender.result() is None
+    channel.close()
+    received = [receiver.result() for receiver in receivers]
+    for items in received:
+        for sender in range(number):
+            own = [item for by, item in items if by == sender]
+            assert own == sorted(own)
+    counted = collections.Counter(item for items in received for item in items)
+    assert counted == {(sender, item): 1 for sender in range(number) for item in range(each)}
+    stats = channel.stats()
+    assert stats["sent"] == stats["received"] == each * number

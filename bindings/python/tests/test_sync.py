@@ -1,0 +1,631 @@
+"""The primitives of `selvedge.sync` one by one: what `threading` has, and what it has not."""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import selvedge
+from selvedge import sync
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits for what another thread is about to do, and nobody tells."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.0005)
+
+
+def waiting(primitive: Any, number: int) -> None:
+    wait_until(lambda: primitive.stats()["waiting"] == number)
+
+
+class Thread(threading.Thread):
+    """Keeps what its function returned or raised."""
+
+    def __init__(self, function: Callable[[], object], name: str | None = None) -> None:
+        super().__init__(name=name, daemon=True)
+        self.function = function
+        self.outcome: object = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = self.function()
+        except BaseException as error:
+            self.outcome = error
+
+    def result(self) -> Any:
+        self.join(30)
+        assert not self.is_alive()
+        return self.outcome
+
+
+@pytest.fixture(params=[sync.Lock, sync.RLock])
+def lock(request: pytest.FixtureRequest) -> Any:
+    return request.param(name="the lock")
+
+
+# ---- locks ----
+
+
+def test_lock_has_an_owner(lock: Any) -> None:
+    assert lock.owner == 0 and not lock.locked()
+    with lock as taken:
+        assert taken is True
+        assert lock.owner == sync.current_task() != 0
+        assert lock.locked()
+        with pytest.raises(selvedge.NotOwnerError, match="the lock"):
+            raise Thread(lock.release).result()
+        assert lock.locked()
+    assert lock.owner == 0
+    with pytest.raises(selvedge.NotOwnerError):
+        lock.release()
+
+
+def test_lock_acquire_answers(lock: Any) -> None:
+    lock.acquire()
+    assert Thread(lambda: lock.acquire(False)).result() is False
+    assert Thread(lambda: lock.acquire(blocking=False)).result() is False
+    began = time.monotonic()
+    assert Thread(lambda: lock.acquire(timeout=0.05)).result() is False
+    assert time.monotonic() - began >= 0.05
+    assert Thread(lambda: lock.acquire(True, 0)).result() is False
+    lock.release()
+    assert Thread(lambda: (lock.acquire(), lock.release())).result() == (True, None)
+    assert lock.acquire(True, 1.5) is True
+
+
+def test_lock_refuses_its_owner() -> None:
+    lock = sync.Lock(name="mine")
+    with lock:
+        for attempt in (lock.acquire, lambda: lock.acquire(False), lambda: lock.acquire(timeout=5)):
+            with pytest.raises(selvedge.DeadlockError) as caught:
+                attempt()
+            assert caught.value.ring == ("MainThread", "mine")
+            assert isinstance(caught.value, RuntimeError)
+
+
+def test_rlock_counts() -> None:
+    lock = sync.RLock()
+    for _ in range(5):
+        assert lock.acquire()
+    assert lock.stats()["depth"] == 5
+    for left in range(4, -1, -1):
+        assert Thread(lambda: lock.acquire(False)).result() is False
+        lock.release()
+        assert lock.stats()["depth"] == left
+    with pytest.raises(selvedge.NotOwnerError):
+        lock.release()
+
+
+def test_strict_fifo_lock_is_handed_over_in_order() -> None:
+    lock = sync.Lock(strict_fifo=True)
+    order: list[int] = []
+
+    def take(number: int) -> None:
+        with lock:
+            order.append(number)
+
+    lock.acquire()
+    threads = []
+    for number in range(20):
+        threads.append(Thread(lambda number=number: take(number)))
+        waiting(lock, number + 1)
+    lock.release()
+    for thread in threads:
+        thread.result()
+    assert order == list(range(20))
+
+
+def test_wrong_arguments(lock: Any) -> None:
+    for arguments, error in [
+        (dict(blocking=False, timeout=1), ValueError),
+        (dict(timeout=-2), ValueError),
+        (dict(timeout=math.nan), ValueError),
+        (dict(timeout=1e100), OverflowError),
+        (dict(timeout=math.inf), OverflowError),
+        (dict(timeout=None), TypeError),
+        (dict(timeout="1"), TypeError),
+        (dict(wait=True), TypeError),
+        (dict(task="me"), TypeError),
+        (dict(task=-1), ValueError),
+        (dict(task=2**63), ValueError),
+    ]:
+        with pytest.raises(error):
+            lock.acquire(**arguments)
+    with pytest.raises(TypeError, match="at most 2 positional"):
+        lock.acquire(True, 1, 2)
+    with pytest.raises(TypeError):
+        lock.release(1)
+    assert not lock.locked()
+    for make in (sync.Lock, sync.RLock, sync.Event, sync.ParkingLot):
+        for wrong in (threading.Lock(), 5, "name"):
+            with pytest.raises(TypeError, match="of selvedge"):
+                make(wrong)
+        with pytest.raises(TypeError, match="name must be"):
+            make(name=5)
+        with pytest.raises(ValueError, match="NUL"):
+            make(name="a\0b")
+    with pytest.raises(TypeError):
+        sync.Lock(sync.RLock())
+
+
+def test_same_object_through_another_face(lock: Any) -> None:
+    assert type(lock)(lock) is lock and lock.native is lock
+
+    class Face:
+        native = lock
+
+    assert type(lock)(Face()) is lock
+    assert sync.Condition(Face()).lock is lock
+
+
+def test_subclasses() -> None:
+    class Mine(sync.Lock):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.extra = []
+
+    lock = Mine(name="sub")
+    lock.extra.append(lock)  # a cycle
+    with lock:
+        assert "sub" in repr(lock)
+    gone = weakref.ref(lock)
+    del lock
+    gc.collect()
+    assert gone() is None
+
+
+def test_closed_lock(lock: Any) -> None:
+    lock.acquire()
+    waiter = Thread(lock.acquire)
+    waiting(lock, 1)
+    assert not lock.closed
+    lock.close()
+    lock.close()
+    assert lock.closed
+    with pytest.raises(selvedge.ClosedResourceError, match="the lock"):
+        raise waiter.result()
+    lock.release()
+    with pytest.raises(selvedge.ClosedResourceError):
+        lock.acquire()
+
+
+def names_of_objects() -> set[str]:
+    return {found["name"] for found in json.loads(sync.wait_graph("json"))["objects"]}
+
+
+def test_objects_that_go_while_held() -> None:
+    lock, rlock, condition = sync.Lock(name="going 1"), sync.RLock(name="going 2"), sync.Condition(sync.Lock(name="going 3"), name="going 4")
+    semaphore = sync.Semaphore(1, name="going 5")
+    taken = [lock.acquire(), rlock.acquire(), rlock.acquire(), condition.acquire(), semaphore.acquire()]
+    assert taken == [True] * 5
+    assert names_of_objects() >= {f"going {number}" for number in range(1, 6)}
+    del lock, rlock, condition, semaphore
+    gc.collect()
+    Thread(lambda: sync.Lock(name="going 6").acquire()).result()
+    limiter = sync.CapacityLimiter(2, name="going 7")
+    assert limiter.acquire(on_behalf_of="a")
+    del limiter
+    assert not [name for name in names_of_objects() if name and name.startswith("going")]
+
+
+def test_a_limiter_that_goes_is_freed_when_its_borrower_has_ended() -> None:
+    def borrow() -> None:
+        limiter = sync.CapacityLimiter(1, name="left over")
+        limiter.acquire()
+
+    def still_there() -> bool:
+        sync.Lock()  # each new object tries to free one that could not be freed before
+        return "left over" in names_of_objects()
+
+    go = threading.Event()
+    thread = Thread(lambda: (borrow(), go.wait()))
+    wait_until(lambda: "left over" in names_of_objects())
+    assert still_there()
+    go.set()
+    thread.result()
+    wait_until(lambda: not still_there())
+
+
+def test_waited_object_lives_as_long_as_the_wait() -> None:
+    event = sync.Event(name="kept by its waiter")
+    number = event.id
+    waiter = Thread(event.wait)
+    waiting(event, 1)
+    gone = weakref.ref(event)
+    del event
+    gc.collect()
+    found = gone()
+    assert found is not None, "the waiter's call refers to it"
+    found.set()
+    assert waiter.result() is True
+    del found, waiter
+    gc.collect()
+    assert gone() is None
+    with pytest.raises(selvedge.ClosedResourceError):
+        sync.Event.open(number)
+
+
+def test_repr_and_names() -> None:
+    for primitive in (
+        sync.Lock(name="näme"), sync.RLock(name="näme"), sync.Condition(name="näme"), sync.Semaphore(name="näme"),
+        sync.BoundedSemaphore(name="näme"), sync.CapacityLimiter(1, name="näme"), sync.Event(name="näme"), sync.ParkingLot(name="näme"),
+        sync.Channel(name="näme"),
+    ):  # fmt: skip
+        assert primitive.name == "näme"
+        assert "'näme'" in repr(primitive) and type(primitive).__name__ in repr(primitive)
+        assert type(primitive).__module__ == "selvedge.sync"
+        assert "näme" in sync.wait_graph("json")
+        assert not primitive.closed
+        primitive.close()
+        assert primitive.closed
+        assert type(primitive).open(primitive.id).name == "näme"
+    assert sync.Lock().name is None
+
+
+def test_wait_graph() -> None:
+    lock = sync.Lock(name="in the graph")
+    with lock:
+        waiter = Thread(lambda: (lock.acquire(), lock.release()), name="who waits")
+        waiting(lock, 1)
+        text = sync.wait_graph()
+        assert "lock 'in the graph', held by thread 'MainThread'" in text
+        assert "thread 'who waits' waits, blocked" in text
+        assert sync.wait_graph("dot").startswith("digraph")
+        assert "in the graph" in sync.wait_graph(format="json")
+    waiter.result()
+    with pytest.raises(ValueError, match="format"):
+        sync.wait_graph("svg")  # type: ignore[arg-type]
+
+
+# ---- tasks ----
+
+
+def test_task_block() -> None:
+    lock = sync.Lock(name="left behind")
+    outer = sync.current_task()
+    with sync.task("order 17") as mine:
+        assert sync.current_task() == mine.number != outer
+        lock.acquire()
+        with sync.task("inner") as inner:
+            assert sync.current_task() == inner.number
+        assert inner.report is not None and sum(inner.report[:6]) == 0
+        assert sync.current_task() == mine.number
+    assert sync.current_task() == outer
+    assert mine.report is not None
+    assert mine.report.locks_broken == 1
+    assert mine.report.items == (("lock broken", "left behind"),)
+    with pytest.raises(selvedge.BrokenResourceError, match="'left behind' is broken.*'order 17'"):
+        lock.acquire()
+    with pytest.raises(RuntimeError):
+        mine.__enter__()
+
+
+def test_task_of_a_cache_job() -> None:
+    lock = sync.Lock(name="kept by a job")
+    told: list[Any] = []
+    done = threading.Event()
+
+    def deliver(outcome: Any) -> None:
+        told.append(outcome.unwrap())
+        done.set()
+
+    selvedge.default_cache().start_thread_soon(lambda: (lock.acquire(), sync.current_task()), deliver, name="careless job")
+    assert done.wait(30)
+    with pytest.raises(selvedge.BrokenResourceError, match="careless job"):
+        lock.acquire()
+    assert told[0][1] != sync.current_task()
+
+
+def test_interrupt() -> None:
+    event = sync.Event()
+    tasks: list[int] = []
+    waiter = Thread(lambda: (tasks.append(sync.current_task()), event.wait()))
+    waiting(event, 1)
+    sync.interrupt(tasks[0])
+    with pytest.raises(selvedge.CancelledError):
+        raise waiter.result()
+    with sync.task() as over:
+        pass
+    with pytest.raises(selvedge.StaleTaskError):
+        sync.interrupt(over.number)
+    with pytest.raises(selvedge.StaleTaskError):
+        sync.Lock().acquire(task=over.number)
+
+
+# ---- conditions ----
+
+
+def test_condition_with_our_locks(lock: Any) -> None:
+    condition = sync.Condition(lock)
+    assert condition.lock is lock
+    assert isinstance(sync.Condition().lock, sync.RLock)
+    items: list[int] = []
+
+    def take() -> int:
+        with condition:
+            condition.wait_for(lambda: items)
+            return items.pop()
+
+    takers = [Thread(take) for _ in range(3)]
+    waiting(condition, 3)
+    for number in range(3):
+        with condition:
+            items.append(number)
+            condition.notify()
+    assert sorted(taker.result() for taker in takers) == [0, 1, 2]
+    with condition:
+        assert condition.wait(0.01) is False
+        assert lock.locked()
+        assert condition.wait_for(lambda: 0, 0.01) == 0
+        assert condition.wait_for(lambda: "yes") == "yes"
+        with pytest.raises(ZeroDivisionError):
+            condition.wait_for(lambda: 1 // 0)
+    with pytest.raises(selvedge.NotOwnerError):
+        condition.wait()
+    with pytest.raises(selvedge.NotOwnerError):
+        condition.notify_all()
+
+
+def test_condition_lets_go_of_an_rlock_wholly() -> None:
+    condition = sync.Condition()
+    waiter = Thread(lambda: [condition.acquire(), condition.acquire(), condition.wait(), condition.release(), condition.release()])
+    waiting(condition, 1)
+    with condition:
+        condition.notify_all()
+    assert waiter.result() == [True, True, True, None, None]
+
+
+def test_condition_is_refused_other_locks() -> None:
+    for wrong in (threading.Lock(), threading.RLock(), sync.Event(), 5):
+        with pytest.raises(TypeError, match="a lock of selvedge"):
+            sync.Condition(wrong)  # type: ignore[arg-type]
+
+
+def test_condition_of_the_standard_library_on_our_rlock() -> None:
+    condition = threading.Condition(sync.RLock())  # type: ignore[arg-type]
+    ready = threading.Event()
+
+    def wait() -> bool:
+        with condition, condition:
+            ready.set()
+            return condition.wait(30)
+
+    waiter = Thread(wait)
+    ready.wait()
+    with condition:
+        condition.notify()
+    assert waiter.result() is True
+
+
+def test_closed_condition_holds_its_lock() -> None:
+    condition = sync.Condition(name="closed")
+
+    def wait() -> bool:
+        with condition:
+            try:
+                condition.wait()
+            except selvedge.ClosedResourceError:
+                return condition.lock.owner == sync.current_task()
+            return False
+
+    waiter = Thread(wait)
+    waiting(condition, 1)
+    condition.close()
+    assert waiter.result() is True
+
+
+# ---- semaphores ----
+
+
+def test_semaphore() -> None:
+    semaphore = sync.Semaphore(2)
+    assert semaphore.acquire(n=2) and semaphore.value == 0
+    assert semaphore.acquire(False) is False
+    assert semaphore.acquire(timeout=0.01) is False
+    semaphore.release()
+    assert semaphore.acquire(True, None, n=1)
+    semaphore.release(3)
+    assert semaphore.value == 3
+    with semaphore:
+        assert semaphore.value == 2
+    for wrong in (-1, 0):
+        with pytest.raises(ValueError):
+            semaphore.release(wrong)
+        with pytest.raises(ValueError):
+            semaphore.acquire(n=wrong)
+    with pytest.raises(TypeError):
+        sync.Semaphore("2")  # type: ignore[arg-type]
+
+
+def test_bounded_semaphore() -> None:
+    semaphore = sync.BoundedSemaphore(1, name="bounded")
+    with pytest.raises(selvedge.LimitError) as caught:
+        semaphore.release()
+    assert isinstance(caught.value, ValueError)
+    assert semaphore.value == semaphore.max == 1
+    assert sync.BoundedSemaphore(0, max=2).max == 2
+    with pytest.raises(ValueError):
+        semaphore.acquire(n=2)
+    with pytest.raises(ValueError):
+        sync.BoundedSemaphore(3, max=2)
+    with pytest.raises(ValueError):
+        sync.BoundedSemaphore(0)
+
+
+def test_semaphore_serves_in_order() -> None:
+    semaphore = sync.Semaphore(0)
+    order: list[int] = []
+    threads = []
+    for number in range(5):
+        threads.append(Thread(lambda number=number: (semaphore.acquire(n=number + 1), order.append(number))))
+        waiting(semaphore, number + 1)
+    for _ in range(15):
+        semaphore.release()
+    for thread in threads:
+        thread.result()
+    assert sorted(order) == [0, 1, 2, 3, 4]
+    assert semaphore.value == 0
+
+
+# ---- limiters ----
+
+
+def test_limiter() -> None:
+    limiter = sync.CapacityLimiter(1, name="one")
+    with limiter:
+        assert (limiter.total_tokens, limiter.borrowed_tokens, limiter.available_tokens) == (1, 1, 0)
+        with pytest.raises(selvedge.DuplicateError, match="one"):
+            limiter.acquire()
+        assert Thread(lambda: limiter.acquire(False)).result() is False
+        assert Thread(lambda: limiter.acquire(timeout=0.01)).result() is False
+    with pytest.raises(selvedge.NotOwnerError):
+        limiter.release()
+    limiter.total_tokens = math.inf
+    assert limiter.total_tokens == limiter.available_tokens == math.inf
+    limiter.total_tokens = 0
+    assert limiter.acquire(False) is False
+    for wrong, error in [(-1, ValueError), (1.5, TypeError), ("1", TypeError), (2**62, ValueError)]:
+        with pytest.raises(error):
+            limiter.total_tokens = wrong
+        with pytest.raises(error):
+            sync.CapacityLimiter(wrong)
+    assert sync.CapacityLimiter(0).acquire(False) is False
+
+
+def test_limiter_on_behalf_of() -> None:
+    limiter = sync.CapacityLimiter(3)
+    customer = object()
+    assert limiter.acquire(on_behalf_of=customer) and limiter.acquire(on_behalf_of="text") and limiter.acquire(on_behalf_of=7)
+    assert limiter.borrowers == [customer, "text", 7]
+    for borrower in (customer, "text", 7):
+        with pytest.raises(selvedge.DuplicateError):
+            limiter.acquire(on_behalf_of=borrower)
+    with pytest.raises(TypeError, match="unhashable"):
+        limiter.acquire(on_behalf_of=[])
+    with pytest.raises(ValueError):
+        limiter.acquire(on_behalf_of=-1)
+    assert limiter.acquire(False, on_behalf_of="nobody") is False
+    assert limiter.acquire(timeout=0.01, on_behalf_of="nobody") is False
+    waiter = Thread(lambda: limiter.acquire(on_behalf_of="nobody"))
+    waiting(limiter, 1)
+    assert "nobody" not in limiter.borrowers
+    with pytest.raises(selvedge.NotOwnerError):
+        limiter.release(on_behalf_of="nobody")
+    limiter.release(on_behalf_of=customer)
+    assert waiter.result() is True
+    assert limiter.borrowers == ["text", 7, "nobody"]
+    with pytest.raises(selvedge.NotOwnerError):
+        limiter.release(on_behalf_of=customer)
+
+
+def test_limiter_keeps_no_borrower() -> None:
+    class Key:
+        pass
+
+    limiter, key = sync.CapacityLimiter(1), Key()
+    gone = weakref.ref(key)
+    limiter.acquire(on_behalf_of=key)
+    limiter.release(on_behalf_of=key)
+    limiter.acquire()
+    assert limiter.acquire(False, on_behalf_of=key) is False
+    del key
+    assert gone() is None
+
+
+def test_a_thread_that_ends_returns_its_token() -> None:
+    limiter = sync.CapacityLimiter(1)
+    Thread(limiter.acquire).result()
+    assert limiter.acquire(timeout=30)
+
+
+# ---- events and parking lots ----
+
+
+def test_event() -> None:
+    event = sync.Event()
+    assert event.wait(0) is False and event.wait(0.01) is False
+    waiters = [Thread(event.wait) for _ in range(5)]
+    waiting(event, 5)
+    event.set()
+    event.clear()
+    assert [waiter.result() for waiter in waiters] == [True] * 5
+    assert not event.is_set()
+    event.set()
+    assert event.wait() and event.wait(0)
+    with pytest.raises(ValueError):
+        event.wait(-1)
+    event.close()
+    assert event.wait()
+    with pytest.raises(selvedge.ClosedResourceError):
+        event.clear()
+
+
+def test_parking_lot() -> None:
+    lot, other = sync.ParkingLot(name="lot"), sync.ParkingLot()
+    parked = []
+    for number in range(4):
+        parked.append(Thread(lot.park))
+        waiting(lot, number + 1)
+    assert lot.unpark() == 1 and parked[0].result() is True
+    assert lot.repark(other, 2) == 2 and (lot.waiting, other.waiting) == (1, 2)
+    assert other.unpark_all() == 2 and parked[1].result() is parked[2].result() is True
+    assert lot.park(0.01) is False
+    with sync.task("breaker"):
+        lot.add_breaker()
+    with pytest.raises(selvedge.BrokenResourceError, match="breaker"):
+        raise parked[3].result()
+    assert lot.broken
+    other.add_breaker()
+    other.remove_breaker()
+    with pytest.raises(selvedge.NotOwnerError):
+        other.remove_breaker()
+    with pytest.raises(ValueError):
+        other.repark_all(other)
+    with pytest.raises(TypeError):
+        other.repark(lot.stats)  # type: ignore[arg-type]
+
+
+# ---- barriers ----
+
+
+def test_barrier_breaks_for_all_when_one_is_interrupted() -> None:
+    barrier = sync.Barrier(3, name="three")
+    tasks: list[int] = []
+
+    def come() -> int:
+        tasks.append(sync.current_task())
+        return barrier.wait()
+
+    threads = [Thread(come) for _ in range(2)]
+    wait_until(lambda: barrier.n_waiting == 2 and len(tasks) == 2)
+    sync.interrupt(tasks[0])
+    outcomes = [thread.result() for thread in threads]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["BrokenBarrierError", "CancelledError"]
+    assert barrier.broken and "broken" in repr(barrier)
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.wait()
+    barrier.reset()
+    again = [Thread(barrier.wait) for _ in range(2)]
+    numbers = [barrier.wait(), *(thread.result() for thread in again)]
+    assert sorted(numbers) == [0, 1, 2]
+
+
+def test_barrier_through_another_face() -> None:
+    barrier = sync.Barrier(2)
+    other = sync.Barrier(barrier)
+    assert other.native is barrier.native
+    thread = Thread(other.wait)
+    assert {barrier.wait(), thread.result()} == {0, 1}
+    with pytest.raises(TypeError):
+        sync.Barrier("2")  # type: ignore[arg-type]
