@@ -147,10 +147,12 @@ def test_references_are_dropped_at_once(cache: selvedge.ThreadCache) -> None:
 
     thing = Thing()
     gone = weakref.ref(thing)
-    # What only fn held is gone when deliver is called.
+    # What only fn held is gone when deliver is called. (This thread holds it until it is back from its call.)
     seen: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    cache.start_thread_soon(lambda thing=thing: None, lambda _: seen.put(gone() is None))
+    back = threading.Event()
+    cache.start_thread_soon(lambda thing=thing: back.wait(PATIENCE), lambda _: seen.put(gone() is None))
     del thing
+    back.set()
     assert seen.get(timeout=PATIENCE)
     # And what deliver got, when it has returned.
     thing = Thing()
