@@ -1,8 +1,12 @@
 /* signals.c: workers leave dispositions alone and never block the signals that runtimes need on every thread: faults,
- * SIGUSR2, SIGURG, real-time ones; also when they are started by a thread that blocks everything. */
+ * SIGUSR2, SIGURG, real-time ones; also when they are started by a thread that blocks everything. Else they have the mask of the thread
+ * that started them, which the processes that a job starts inherit. */
 #include "probe.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const int needed[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGUSR2, SIGURG};
 
@@ -21,10 +25,14 @@ static void check_mask(const sigset_t *mask) {
     if (sigismember(mask, rt)) check_fail(__FILE__, __LINE__, "a worker blocks real-time signal %d", rt);
 }
 
+/* What a main thread usually handles. */
+static const int usual[] = {SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGALRM, SIGWINCH, SIGTSTP};
+
 static void masks(int blocked_by_submitter) {
   selv_cache *c = probe_cache(0, 0);
   sigset_t all, before, after, worker;
   selv_outcome outcome;
+  size_t i;
   CHECK(pthread_sigmask(SIG_BLOCK, NULL, &before) == 0);
   if (blocked_by_submitter) {
     sigfillset(&all);
@@ -33,6 +41,8 @@ static void masks(int blocked_by_submitter) {
   CHECK_OK(selv_cache_run(c, look_at_mask, &worker, SELV_FOREVER, &outcome));
   if (blocked_by_submitter) CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
   check_mask(&worker);
+  for (i = 0; i < sizeof usual / sizeof usual[0]; i++)
+    CHECK(sigismember(&worker, usual[i]) == (blocked_by_submitter ? 1 : sigismember(&before, usual[i])));
   CHECK(pthread_sigmask(SIG_BLOCK, NULL, &after) == 0);
   CHECK(sigismember(&before, SIGINT) == sigismember(&after, SIGINT)); /* the submitter's own mask is as it was */
   CHECK(sigismember(&before, SIGTERM) == sigismember(&after, SIGTERM));
@@ -42,7 +52,6 @@ static void masks(int blocked_by_submitter) {
 static void workers_block_no_signal_that_a_runtime_needs(void) { masks(0); }
 static void nor_do_they_inherit_a_full_mask(void) { masks(1); }
 
-/* A process-directed signal goes to the host's own thread and not to a worker. */
 static pthread_t handled_on;
 static int handled;
 
@@ -50,6 +59,51 @@ static void handle(int signal) {
   (void)signal;
   handled_on = pthread_self();
   __atomic_store_n(&handled, 1, __ATOMIC_RELEASE);
+}
+
+static void signals_of_the_process_go_to_the_main_thread(void) {
+  selv_cache *c = probe_cache(0, SELV_FOREVER);
+  struct sigaction own, before;
+  int i;
+  memset(&own, 0, sizeof own);
+  own.sa_handler = handle;
+  CHECK(sigaction(SIGTERM, &own, &before) == 0);
+  probe_warm(c, 3);
+  for (i = 0; i < 100; i++) {
+    __atomic_store_n(&handled, 0, __ATOMIC_RELEASE);
+    CHECK(kill(getpid(), SIGTERM) == 0);
+    /* A sanitizer may put the handler off to the next call that can wait. */
+    while (!__atomic_load_n(&handled, __ATOMIC_ACQUIRE)) (void)poll(NULL, 0, 1);
+    CHECK(pthread_equal(handled_on, pthread_self()));
+  }
+  CHECK(sigaction(SIGTERM, &before, NULL) == 0);
+  probe_end(c);
+}
+
+/* ---- a process that a job starts ---- */
+
+static int32_t starts_a_process(void *arg, void **out_value) {
+  pid_t child = fork();
+  int status = 0;
+  (void)arg;
+  (void)out_value;
+  CHECK(child >= 0);
+  if (child == 0) {
+    execl("/bin/sleep", "sleep", "1000", (char *)NULL);
+    _exit(127);
+  }
+  CHECK(kill(child, SIGTERM) == 0);
+  CHECK(waitpid(child, &status, 0) == child);
+  CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+  return 0;
+}
+
+static void a_process_that_a_job_starts_can_be_terminated(void) {
+  selv_cache *c = probe_cache(0, 0);
+  selv_outcome outcome;
+  CHECK_OK(selv_cache_run(c, starts_a_process, NULL, SELV_FOREVER, &outcome));
+  CHECK_OK(outcome.status);
+  probe_end(c);
 }
 
 static void dispositions_stay_as_they_were(void) {
@@ -113,6 +167,8 @@ static void interrupted_waits_go_on_waiting(void) {
 int main(void) {
   CHECK_RUN(workers_block_no_signal_that_a_runtime_needs);
   CHECK_RUN(nor_do_they_inherit_a_full_mask);
+  CHECK_RUN(signals_of_the_process_go_to_the_main_thread);
+  CHECK_RUN(a_process_that_a_job_starts_can_be_terminated);
   CHECK_RUN(dispositions_stay_as_they_were);
   CHECK_RUN(a_worker_handles_a_signal_sent_to_it);
   CHECK_RUN(interrupted_waits_go_on_waiting);

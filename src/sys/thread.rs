@@ -80,19 +80,11 @@ unsafe extern "C-unwind" fn body(start: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// The signal mask of a worker, given that of the thread that starts it. Process-directed signals that a main thread usually
-/// handles are blocked. Fault signals, USR2, URG and the real-time signals are not, whatever the starting thread does: runtimes
-/// need them on every thread.
+/// The signal mask of a worker: that of the thread that starts it, as of any thread, but for fault signals, USR2, URG and the real-time
+/// signals, which are not blocked whatever the starting thread does: runtimes need them on every thread. Nothing else is blocked, since a
+/// process that is started in a job inherits the mask, and would not hear the signals that are to end it. The kernel prefers the main
+/// thread for what is sent to the process.
 fn worker_mask(starter: &libc::sigset_t) -> libc::sigset_t {
-    const MAIN_THREADS: [i32; 7] = [
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGTERM,
-        libc::SIGCHLD,
-        libc::SIGALRM,
-        libc::SIGWINCH,
-        libc::SIGTSTP,
-    ];
     const EVERY_THREADS: [i32; 9] = [
         libc::SIGSEGV,
         libc::SIGBUS,
@@ -107,9 +99,6 @@ fn worker_mask(starter: &libc::sigset_t) -> libc::sigset_t {
     let mut mask = *starter;
     // SAFETY: a valid set and valid signal numbers.
     unsafe {
-        for signal in MAIN_THREADS {
-            libc::sigaddset(&mut mask, signal);
-        }
         for signal in EVERY_THREADS
             .into_iter()
             .chain(libc::SIGRTMIN()..=libc::SIGRTMAX())
