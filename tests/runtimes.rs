@@ -1,8 +1,7 @@
 //! The programs in `c-tests/runtimes/`, each against every runtime of its kind on this machine: `jvm-17.0.12::attach`. One
 //! whose name begins with several kinds (`jvm_python_locks_ring.c`) runs with one of each, and so often that every runtime of these
 //! kinds has its turn: `jvm-17.0.12::python-3.12.1_locks_ring`. A program that exits with 77 could not run and is told as SKIPPED; so
-//! is a kind of which no runtime was found. Lines of a passing program that begin with `report: ` are shown at the end. The programs in `c-tests/runtimes/pygobject/` are for the system's Python, with PyGObject and
-//! greenlet: `pygobject-3.42.2::naive`.
+//! is a kind of which no runtime was found. Lines of a passing program that begin with `report: ` are shown at the end.
 
 mod support;
 
@@ -13,15 +12,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use support::program::{self, Ended, Program, Variant};
 use support::runtimes::{self, KINDS, Runtime};
-use support::{files_with_extension, lib_dir, out_dir, require_library, root, stem, summary};
+use support::{files_with_extension, out_dir, require_library, root, stem, summary};
 
 /// Exit status of a program that found that it cannot run here.
 const CANNOT_RUN: i32 = 77;
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(180);
-/// PyGObject and greenlet of the distribution are built for this one.
-const SYSTEM_PYTHON: &str = "/usr/bin/python3";
-/// What the others in its folder import.
-const PYGOBJECT_HUB: &str = "hub";
 
 fn main() -> ExitCode {
     match trials() {
@@ -74,7 +69,6 @@ fn trials() -> Result<Vec<Trial>, String> {
             }));
         }
     }
-    trials.extend(pygobject_trials()?);
     Ok(trials)
 }
 
@@ -178,52 +172,6 @@ fn judge(name: &str, ended: Ended) -> Result<Completion, Failed> {
     ended.into_result()?;
     summary::report(name, &output);
     Ok(Completion::Completed)
-}
-
-fn pygobject_trials() -> Result<Vec<Trial>, String> {
-    let kind = "pygobject";
-    let version = match pygobject_version() {
-        Ok(version) => version,
-        Err(reason) => {
-            let skip = Trial::ignorable_test(kind, move || summary::skip(kind, &reason));
-            return Ok(vec![skip]);
-        }
-    };
-    let sources = files_with_extension(&root().join("c-tests/runtimes/pygobject"), "py")?;
-    let trial = |source: PathBuf| {
-        let name = format!("{kind}-{version}::{}", stem(&source));
-        Trial::ignorable_test(name.clone(), move || run_with_pygobject(&name, &source))
-    };
-    Ok(sources
-        .into_iter()
-        .filter(|source| stem(source) != PYGOBJECT_HUB)
-        .map(trial)
-        .collect())
-}
-
-fn pygobject_version() -> Result<String, String> {
-    let mut python = Command::new(SYSTEM_PYTHON);
-    python.args([
-        "-c",
-        "import gi, greenlet; from gi.repository import GLib; print(gi.__version__)",
-    ]);
-    match program::output_of(&mut python) {
-        Ok(version) => Ok(version.trim().to_owned()),
-        Err(_) => Err(format!("{SYSTEM_PYTHON} has no PyGObject or no greenlet")),
-    }
-}
-
-fn run_with_pygobject(name: &str, source: &Path) -> Result<Completion, Failed> {
-    let mut python = Command::new(SYSTEM_PYTHON);
-    // Nothing of another Python on the way, and no __pycache__ in the source tree.
-    python.arg(source);
-    python.env_remove("PYTHONPATH").env_remove("PYTHONHOME");
-    python.env("PYTHONDONTWRITEBYTECODE", "1");
-    python.env("SELV_LIBRARY", lib_dir().join("libselvedge.so"));
-    judge(
-        name,
-        program::run_command(&mut python, program::timeout_of(source)?)?,
-    )
 }
 
 /// Compiles once for all trials: what the first of them finds out holds for the others.
