@@ -1,4 +1,4 @@
-"""Builds the extensions, and puts the library itself beside them. `make wheel` calls it for each Python; `pip wheel bindings/python` works too.
+"""Builds the extensions, and puts the library itself beside them: `make wheel`, or `pip wheel bindings/python`.
 
 Whatever is made on the way is made in a temporary folder: the source tree stays as it is.
 """
@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -67,11 +67,10 @@ class BuildExt(build_ext):
         super().run()
 
     def build_extensions(self) -> None:
-        # A Python may have been linked with its own folder as search path, and hands that on. It is of this machine, and no extension
-        # needs it.
-        own = f"{Path(sys.base_prefix)}/"
-        words = self.compiler.linker_so
-        kept = [word for word in words if not (word.startswith(("-L", "-Wl,-rpath,")) and own in word)]
+        # A Python that was linked with its own folder as search path hands that on. No extension needs it, and in a
+        # wheel it would name the machine that built it.
+        own = sysconfig.get_config_var("LIBDIR")
+        kept = [word for word in self.compiler.linker_so if word not in (f"-L{own}", f"-Wl,-rpath,{own}")]
         self.compiler.set_executable("linker_so", kept)
         super().build_extensions()
 
@@ -80,7 +79,7 @@ class Refuse(Command):
     user_options = []  # type: ignore[var-annotated]  # noqa: RUF012
 
     def initialize_options(self) -> None:
-        raise SystemExit("selvedge comes as a wheel only (make wheel); while you work on it, bindings/python/dev.sh builds it in place")
+        raise SystemExit("selvedge comes as a wheel only (make wheel); to work on it, see bindings/python/dev.sh")
 
     def finalize_options(self) -> None: ...
 

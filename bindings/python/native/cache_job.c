@@ -87,6 +87,11 @@ static void hand_over(const cache_core *core, PyObject *deliver, PyObject *outco
     Py_DECREF(result);
     return;
   }
+  if (selvpy_gate_is_closed(core->home->gate)) {
+    /* Python is ending, and what fails in a thread that nobody waits for is no news. */
+    PyErr_Clear();
+    return;
+  }
   PyErr_Fetch(&type, &error, &traceback);
   PyErr_NormalizeException(&type, &error, &traceback);
   if (traceback != NULL) (void)PyException_SetTraceback(error, traceback);

@@ -213,7 +213,7 @@ static PyObject *gate_at_exit(PyObject *capsule, PyObject *unused) {
   Py_RETURN_NONE;
 }
 
-/* The callable has gone, maybe without having been called (atexit._clear). */
+/* The interpreter has been cleared, maybe without having called its exit callbacks: see gate_register. */
 static void gate_callable_gone(PyObject *capsule) {
   selvpy_gate *gate = (selvpy_gate *)PyCapsule_GetPointer(capsule, GATE_CAPSULE);
   if (gate == NULL) {
@@ -222,6 +222,20 @@ static void gate_callable_gone(PyObject *capsule) {
   }
   __atomic_fetch_or(&gate->word, GATE_CLOSED, __ATOMIC_SEQ_CST);
   selvpy_gate_release(gate);
+}
+
+/* The interpreter keeps the callable, too: a child of multiprocessing empties the list of exit callbacks, and goes on. */
+static int gate_register(const selvpy_gate *gate, PyObject *callable) {
+  PyObject *dict = PyInterpreterState_GetDict(gate->interp), *key;
+  int failed;
+  if (dict == NULL) {
+    PyErr_SetString(PyExc_SystemError, "the interpreter has no dict");
+    return -1;
+  }
+  key = PyUnicode_FromFormat("selvedge.gate %p", (const void *)gate);
+  failed = key == NULL || PyDict_SetItem(dict, key, callable) != 0 || selvpy_at_exit(callable) != 0;
+  Py_XDECREF(key);
+  return failed ? -1 : 0;
 }
 
 selvpy_gate *selvpy_gate_new(void) {
@@ -245,7 +259,7 @@ selvpy_gate *selvpy_gate_new(void) {
   }
   callable = PyCFunction_New(&method, capsule);
   Py_DECREF(capsule);
-  failed = callable == NULL || selvpy_at_exit(callable) != 0;
+  failed = callable == NULL || gate_register(gate, callable) != 0;
   Py_XDECREF(callable);
   if (failed) {
     selvpy_gate_release(gate);

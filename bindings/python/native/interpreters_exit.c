@@ -6,8 +6,6 @@
 #include "interpreters.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
-#include <signal.h>
-
 static interpreters_pool *pools; /* under the mutex, as everything here */
 
 void interpreters_pool_retain(interpreters_pool *pool) { __atomic_fetch_add(&pool->references, 1u, __ATOMIC_RELAXED); }

@@ -25,13 +25,13 @@ struct timespec interpreters_deadline(uint64_t timeout_ns) {
 int interpreters_sleep(interpreters_waiter *waiter, uint64_t timeout_ns, const struct timespec *deadline) {
   for (;;) {
     int failed, number;
+    if (PyErr_CheckSignals() != 0) return -1; /* what came before the sleep does not end it */
     Py_BEGIN_ALLOW_THREADS
     failed = timeout_ns == SELV_FOREVER ? sem_wait(&waiter->posted) : sem_clockwait(&waiter->posted, CLOCK_MONOTONIC, deadline);
     number = errno;
     Py_END_ALLOW_THREADS
     if (!failed) return 1;
     if (number != EINTR) return 0;
-    if (PyErr_CheckSignals() != 0) return -1;
   }
 }
 #else

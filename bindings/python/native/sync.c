@@ -150,7 +150,8 @@ static PyObject *wait_graph(PyObject *module, PyObject *const *args, Py_ssize_t 
 
 static PyMethodDef module_functions[] = {
   SYNC_METHOD("wait_graph", wait_graph, SYNC_KEYWORDS,
-              "wait_graph(format='text')\n--\n\nWho holds and who waits for what, in the whole process, of all languages, as \"text\", \"json\" or \"dot\".\n"
+              "wait_graph($module, /, format='text')\n--\n\n"
+              "Who holds and who waits for what, in the whole process, of all languages, as \"text\", \"json\" or \"dot\".\n"
               "Any thread; does not block."),
   { NULL, NULL, 0, NULL },
 };
@@ -254,8 +255,15 @@ static PyModuleDef_Slot module_slots[] = {
 };
 
 PyModuleDef sync_module = {
-  PyModuleDef_HEAD_INIT, "_sync", PyDoc_STR("The native locks: see _sync.pyi, and selvedge.sync."), sizeof(sync_state), module_functions, module_slots,
-  module_traverse,       module_clear, module_free,
+  PyModuleDef_HEAD_INIT,
+  "_sync",
+  PyDoc_STR("The native locks: see _sync.pyi, and selvedge.sync."),
+  sizeof(sync_state),
+  module_functions,
+  module_slots,
+  module_traverse,
+  module_clear,
+  module_free,
 };
 
 PyMODINIT_FUNC PyInit__sync(void) { return PyModuleDef_Init(&sync_module); }

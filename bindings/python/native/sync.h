@@ -48,7 +48,7 @@ typedef struct sync_state {
   int handles_signals;       /* this is the main interpreter */
   selv_host_loop *main_loop; /* tells the main thread that its wait is over */
   long main_loop_process;
-  int main_loop_used;
+  unsigned long main_loop_user; /* the thread that waits with it, or 0 */
   selv_event *never; /* never set: see sync_wait.c */
   PyObject *greenlet_name, *attribute, *greenlets, *tracer; /* greenlets: the module, or NULL as long as nobody has loaded it */
   PyObject *(*greenlet_current)(void);

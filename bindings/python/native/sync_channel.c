@@ -284,26 +284,32 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 static PyMethodDef channel_methods[] = {
   SYNC_METHOD("send", channel_send, SYNC_KEYWORDS,
-              "send(obj, timeout=None, *, task=0)\n--\n\nSends a pickled object, waiting for room. TimedOutError after `timeout` seconds;\n"
+              "send($self, /, obj, timeout=None, *, task=0)\n--\n\n"
+              "Sends a pickled object, waiting for room. TimedOutError after `timeout` seconds;\n"
               "ClosedResourceError. On an error it was not sent. Blocks without the GIL."),
   SYNC_METHOD("recv", channel_recv, SYNC_KEYWORDS,
-              "recv(timeout=None, *, task=0)\n--\n\nReceives the next object. TimedOutError after `timeout` seconds; ClosedResourceError when the\n"
+              "recv($self, /, timeout=None, *, task=0)\n--\n\n"
+              "Receives the next object. TimedOutError after `timeout` seconds; ClosedResourceError when the\n"
               "channel is closed and empty. Blocks without the GIL. It unpickles: only for senders that one trusts."),
-  SYNC_METHOD("send_nowait", channel_send_nowait, METH_O, "send_nowait(obj)\n--\n\nAs send(); WouldBlock instead of waiting."),
-  SYNC_METHOD("recv_nowait", channel_recv_nowait, METH_NOARGS, "As recv(); WouldBlock instead of waiting."),
+  SYNC_METHOD("send_nowait", channel_send_nowait, METH_O, "send_nowait($self, obj, /)\n--\n\nAs send(); WouldBlock instead of waiting."),
+  SYNC_METHOD("recv_nowait", channel_recv_nowait, METH_NOARGS, "recv_nowait($self, /)\n--\n\nAs recv(); WouldBlock instead of waiting."),
   SYNC_METHOD("send_bytes", channel_send_bytes, SYNC_KEYWORDS,
-              "send_bytes(data, timeout=None, *, task=0)\n--\n\nAs send(), of a copy of the bytes of any buffer."),
-  SYNC_METHOD("recv_bytes", channel_recv_bytes, SYNC_KEYWORDS, "recv_bytes(timeout=None, *, task=0)\n--\n\nAs recv(), of bytes."),
+              "send_bytes($self, /, data, timeout=None, *, task=0)\n--\n\nAs send(), of a copy of the bytes of any buffer."),
+  SYNC_METHOD("recv_bytes", channel_recv_bytes, SYNC_KEYWORDS, "recv_bytes($self, /, timeout=None, *, task=0)\n--\n\nAs recv(), of bytes."),
   SYNC_METHOD("send_bytes_nowait", channel_send_bytes_nowait, METH_O,
-              "send_bytes_nowait(data)\n--\n\nAs send_bytes(); WouldBlock instead of waiting."),
-  SYNC_METHOD("recv_bytes_nowait", channel_recv_bytes_nowait, METH_NOARGS, "As recv_bytes(); WouldBlock instead of waiting."),
+              "send_bytes_nowait($self, data, /)\n--\n\nAs send_bytes(); WouldBlock instead of waiting."),
+  SYNC_METHOD("recv_bytes_nowait", channel_recv_bytes_nowait, METH_NOARGS,
+              "recv_bytes_nowait($self, /)\n--\n\nAs recv_bytes(); WouldBlock instead of waiting."),
   SYNC_METHOD("send_bytes_async", channel_send_bytes_async, SYNC_KEYWORDS,
-              "send_bytes_async(task, loop, done, data)\n--\n\nAs send_bytes(), with no thread; the bytes are copied now: see _sync.pyi."),
+              "send_bytes_async($self, /, task, loop, done, data)\n--\n\n"
+              "As send_bytes(), with no thread; the bytes are copied now: see _sync.pyi."),
   SYNC_METHOD("recv_bytes_async", channel_recv_bytes_async, SYNC_KEYWORDS,
-              "recv_bytes_async(task, loop, done)\n--\n\nAs recv_bytes(), with no thread; always an Op: see _sync.pyi."),
+              "recv_bytes_async($self, /, task, loop, done)\n--\n\nAs recv_bytes(), with no thread; always an Op: see _sync.pyi."),
   SYNC_METHOD("close", channel_close, METH_NOARGS,
+              "close($self, /)\n--\n\n"
               "Nothing is sent any more; what is queued can be received. Who waits gets ClosedResourceError. Does not block."),
-  SYNC_METHOD("stats", channel_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_channel_stats."),
+  SYNC_METHOD("stats", channel_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_channel_stats."),
   { NULL, NULL, 0, NULL },
 };
 
@@ -315,8 +321,9 @@ static PyGetSetDef channel_getset[] = {
 
 static PyType_Slot channel_slots[] = {
   { Py_tp_doc, (void *)PyDoc_STR("Channel(capacity=None, *, name=None)\n--\n\n"
-                                 "A line of items from any senders to any receivers, of any threads, loops and interpreters. `capacity`: how many it\n"
-                                 "holds before a send waits; None: any number; 0: none, each send waits for its receiver; or a face of a channel.") },
+                                 "A line of items from any senders to any receivers, of any threads, loops and interpreters.\n"
+                                 "`capacity`: how many it holds before a send waits; None: any number; 0: none, each send waits\n"
+                                 "for its receiver; or a face of a channel.") },
   { Py_tp_new, channel_new },
   { Py_tp_methods, channel_methods },
   { Py_tp_getset, channel_getset },

@@ -219,25 +219,31 @@ static PyObject *condition_new(PyTypeObject *type, PyObject *args, PyObject *kwa
 
 static PyMethodDef condition_methods[] = {
   SYNC_METHOD("wait", condition_wait_method, SYNC_KEYWORDS,
-              "wait(timeout=None, *, task=0)\n--\n\n"
+              "wait($self, /, timeout=None, *, task=0)\n--\n\n"
               "Lets go of the lock, waits to be notified, and has the lock back. False if `timeout` seconds passed first.\n\n"
               "Blocks without the GIL; on Python's main thread signals are handled meanwhile. NotOwnerError: the caller does not hold the lock.\n"
               "BrokenResourceError, DeadlockError, ClosedResourceError: see Lock.acquire(); after the first two it is not held."),
   SYNC_METHOD("wait_for", condition_wait_for, SYNC_KEYWORDS,
-              "wait_for(predicate, timeout=None)\n--\n\nWaits until predicate() is true, or `timeout` seconds have passed; gives its last value."),
+              "wait_for($self, /, predicate, timeout=None)\n--\n\n"
+              "Waits until predicate() is true, or `timeout` seconds have passed; gives its last value."),
   SYNC_METHOD("notify", condition_notify, SYNC_KEYWORDS,
-              "notify(n=1, *, task=0)\n--\n\nNotifies up to `n` waiters, who waits longest first. NotOwnerError if the caller does not hold the lock."),
-  SYNC_METHOD("notify_all", condition_notify_all, SYNC_KEYWORDS, "notify_all(*, task=0)\n--\n\nNotifies everybody who waits."),
+              "notify($self, /, n=1, *, task=0)\n--\n\n"
+              "Notifies up to `n` waiters, who waits longest first. NotOwnerError if the caller does not hold the lock."),
+  SYNC_METHOD("notify_all", condition_notify_all, SYNC_KEYWORDS, "notify_all($self, /, *, task=0)\n--\n\nNotifies everybody who waits."),
   SYNC_METHOD("wait_async", condition_wait_async, SYNC_KEYWORDS,
-              "wait_async(task, loop, done)\n--\n\nAs wait(), with no thread: see _sync.pyi."),
-  SYNC_METHOD("acquire", condition_acquire, SYNC_KEYWORDS, "acquire(blocking=True, timeout=-1, *, task=0)\n--\n\nTakes the condition's lock."),
-  SYNC_METHOD("release", condition_release, SYNC_KEYWORDS, "release(*, task=0)\n--\n\nGives the condition's lock back."),
-  SYNC_METHOD("__enter__", condition_enter, METH_NOARGS, "Takes the condition's lock."),
-  SYNC_METHOD("__exit__", condition_exit, METH_FASTCALL, "Gives the condition's lock back."),
+              "wait_async($self, /, task, loop, done)\n--\n\nAs wait(), with no thread: see _sync.pyi."),
+  SYNC_METHOD("acquire", condition_acquire, SYNC_KEYWORDS,
+              "acquire($self, /, blocking=True, timeout=-1, *, task=0)\n--\n\nTakes the condition's lock."),
+  SYNC_METHOD("release", condition_release, SYNC_KEYWORDS, "release($self, /, *, task=0)\n--\n\nGives the condition's lock back."),
+  SYNC_METHOD("__enter__", condition_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nTakes the condition's lock."),
+  SYNC_METHOD("__exit__", condition_exit, METH_FASTCALL,
+              "__exit__($self, kind=None, value=None, traceback=None, /)\n--\n\nGives the condition's lock back."),
   SYNC_METHOD("_is_owned", condition_is_owned, METH_NOARGS, NULL),
   SYNC_METHOD("close", condition_close, METH_NOARGS,
+              "close($self, /)\n--\n\n"
               "Everybody who waits comes back with ClosedResourceError, holding the lock, and nobody waits any more. Does not block."),
-  SYNC_METHOD("stats", condition_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_condition_stats."),
+  SYNC_METHOD("stats", condition_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_condition_stats."),
   { NULL, NULL, 0, NULL },
 };
 
@@ -249,8 +255,8 @@ static PyGetSetDef condition_getset[] = {
 
 static PyType_Slot condition_slots[] = {
   { Py_tp_doc, (void *)PyDoc_STR("Condition(lock=None, *, name=None)\n--\n\n"
-                                 "Waits for a change of what a lock protects. `lock`: a Lock or RLock of selvedge, or a face of one; None makes an\n"
-                                 "RLock. A face of a condition gives that condition.") },
+                                 "Waits for a change of what a lock protects. `lock`: a Lock or RLock of selvedge, or a face of\n"
+                                 "one; None makes an RLock. A face of a condition gives that condition.") },
   { Py_tp_new, condition_new },
   { Py_tp_methods, condition_methods },
   { Py_tp_getset, condition_getset },

@@ -100,16 +100,20 @@ static PyObject *event_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef event_methods[] = {
   SYNC_METHOD("wait", event_wait, SYNC_KEYWORDS,
-              "wait(timeout=None, *, task=0)\n--\n\n"
-              "Waits until the event is set; False if `timeout` seconds passed first. Who waits when it is set goes, also if it is cleared at once.\n\n"
+              "wait($self, /, timeout=None, *, task=0)\n--\n\n"
+              "Waits until the event is set; False if `timeout` seconds passed first. Who waits when it is set goes, also if it is\n"
+              "cleared at once.\n\n"
               "Blocks without the GIL; on Python's main thread signals are handled meanwhile. ClosedResourceError."),
-  SYNC_METHOD("wait_async", event_wait_async, SYNC_KEYWORDS, "wait_async(task, loop, done)\n--\n\nAs wait(), with no thread: see _sync.pyi."),
-  SYNC_METHOD("is_set", event_is_set, METH_NOARGS, "Whether it is set."),
-  SYNC_METHOD("set", event_set, METH_NOARGS, "Sets it: everybody who waits goes. ClosedResourceError. Any thread; does not block."),
-  SYNC_METHOD("clear", event_clear, METH_NOARGS, "Clears it. ClosedResourceError. Any thread; does not block."),
+  SYNC_METHOD("wait_async", event_wait_async, SYNC_KEYWORDS,
+              "wait_async($self, /, task, loop, done)\n--\n\nAs wait(), with no thread: see _sync.pyi."),
+  SYNC_METHOD("is_set", event_is_set, METH_NOARGS, "is_set($self, /)\n--\n\nWhether it is set."),
+  SYNC_METHOD("set", event_set, METH_NOARGS,
+              "set($self, /)\n--\n\nSets it: everybody who waits goes. ClosedResourceError. Any thread; does not block."),
+  SYNC_METHOD("clear", event_clear, METH_NOARGS, "clear($self, /)\n--\n\nClears it. ClosedResourceError. Any thread; does not block."),
   SYNC_METHOD("close", event_close, METH_NOARGS,
-              "Everybody who waits gets ClosedResourceError, and it is neither set nor cleared any more. Does not block."),
-  SYNC_METHOD("stats", event_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_event_stats."),
+              "close($self, /)\n--\n\nEverybody who waits gets ClosedResourceError, and it is neither set nor cleared any more. Does not block."),
+  SYNC_METHOD("stats", event_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_event_stats."),
   { NULL, NULL, 0, NULL },
 };
 

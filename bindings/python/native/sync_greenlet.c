@@ -38,12 +38,26 @@ int sync_greenlets_begin(sync_state *state) {
   return 0;
 }
 
+/* What the greenlet's dict has, borrowed; NULL without an exception if there is none. */
+static greenlet_task *task_of(sync_state *state, PyObject *greenlet) {
+  PyObject *dict = PyObject_GenericGetDict(greenlet, NULL), *found = NULL;
+  if (dict != NULL) found = PyDict_GetItemWithError(dict, state->attribute);
+  Py_XDECREF(dict);
+  return found != NULL && Py_IS_TYPE(found, state->greenlet_task) ? (greenlet_task *)found : NULL;
+}
+
 /* The current greenlet, a new reference, or NULL: it is the main one (*failed is 0), or something failed. */
 static PyObject *other_than_main(sync_state *state, int *failed) {
   PyObject *current = state->greenlet_current(), *parent;
   *failed = current == NULL;
   if (current == NULL) return NULL;
   if (current != main_greenlet) {
+    if (task_of(state, current) != NULL) return current;
+    if (PyErr_Occurred()) {
+      Py_DECREF(current);
+      *failed = 1;
+      return NULL;
+    }
     parent = PyObject_GetAttrString(current, "parent");
     *failed = parent == NULL;
     if (parent != NULL && parent != Py_None) {
@@ -55,14 +69,6 @@ static PyObject *other_than_main(sync_state *state, int *failed) {
   }
   Py_DECREF(current);
   return NULL;
-}
-
-/* What the greenlet's dict has, borrowed; NULL without an exception if there is none. */
-static greenlet_task *task_of(sync_state *state, PyObject *greenlet) {
-  PyObject *dict = PyObject_GenericGetDict(greenlet, NULL), *found = NULL;
-  if (dict != NULL) found = PyDict_GetItemWithError(dict, state->attribute);
-  Py_XDECREF(dict);
-  return found != NULL && Py_IS_TYPE(found, state->greenlet_task) ? (greenlet_task *)found : NULL;
 }
 
 static int note_thread(sync_state *state, selv_task task, int is_here) {
@@ -184,7 +190,7 @@ static PyObject *name_of(sync_state *state, PyObject *greenlet) {
 /* The greenlet's entry, borrowed, made if there is none or its task has ended. */
 static greenlet_task *own_task(sync_state *state, PyObject *greenlet) {
   greenlet_task *own = task_of(state, greenlet);
-  PyObject *name = NULL;
+  PyObject *name = NULL, *dict = NULL;
   selv_status status;
   const char *text;
   if (own != NULL && own->task != 0) return own;
@@ -199,11 +205,14 @@ static greenlet_task *own_task(sync_state *state, PyObject *greenlet) {
     selvpy_raise(state->errors, status);
     goto failed;
   }
-  if (note_thread(state, own->task, 1) != 0 || PyObject_SetAttr(greenlet, state->attribute, (PyObject *)own) != 0) goto failed;
+  dict = PyObject_GenericGetDict(greenlet, NULL);
+  if (dict == NULL || note_thread(state, own->task, 1) != 0 || PyDict_SetItem(dict, state->attribute, (PyObject *)own) != 0) goto failed;
   Py_DECREF(own); /* the greenlet's dict has it */
+  Py_DECREF(dict);
   Py_DECREF(name);
   return own;
 failed:
+  Py_XDECREF(dict);
   Py_XDECREF(own);
   Py_XDECREF(name);
   return NULL;

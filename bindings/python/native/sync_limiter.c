@@ -281,19 +281,23 @@ static PyObject *limiter_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 static PyMethodDef limiter_methods[] = {
   SYNC_METHOD("acquire", limiter_acquire, SYNC_KEYWORDS,
-              "acquire(blocking=True, timeout=None, *, on_behalf_of=None, task=0)\n--\n\n"
+              "acquire($self, /, blocking=True, timeout=None, *, on_behalf_of=None, task=0)\n--\n\n"
               "Takes a token; False if none was to be had without waiting, or in `timeout` seconds.\n\n"
-              "Blocks without the GIL; on Python's main thread signals are handled meanwhile. DuplicateError: the borrower has a token, or waits for\n"
-              "one. DeadlockError: the only token is held by who waits for the caller. ClosedResourceError."),
+              "Blocks without the GIL; on Python's main thread signals are handled meanwhile. DuplicateError: the borrower has a\n"
+              "token, or waits for one. DeadlockError: the only token is held by who waits for the caller. ClosedResourceError."),
   SYNC_METHOD("release", limiter_release, SYNC_KEYWORDS,
-              "release(*, on_behalf_of=None, task=0)\n--\n\nReturns a token. NotOwnerError if the borrower has none. Any thread; does not block."),
-  SYNC_METHOD("__enter__", limiter_enter, METH_NOARGS, "Takes a token."),
-  SYNC_METHOD("__exit__", limiter_exit, METH_FASTCALL, "Returns the token."),
+              "release($self, /, *, on_behalf_of=None, task=0)\n--\n\n"
+              "Returns a token. NotOwnerError if the borrower has none. Any thread; does not block."),
+  SYNC_METHOD("__enter__", limiter_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nTakes a token."),
+  SYNC_METHOD("__exit__", limiter_exit, METH_FASTCALL,
+              "__exit__($self, kind=None, value=None, traceback=None, /)\n--\n\nReturns the token."),
   SYNC_METHOD("acquire_async", limiter_acquire_async, SYNC_KEYWORDS,
-              "acquire_async(task, loop, done, *, on_behalf_of=None)\n--\n\nAs acquire(), with no thread: see _sync.pyi."),
+              "acquire_async($self, /, task, loop, done, *, on_behalf_of=None)\n--\n\nAs acquire(), with no thread: see _sync.pyi."),
   SYNC_METHOD("close", limiter_close, METH_NOARGS,
+              "close($self, /)\n--\n\n"
               "Everybody in line gets ClosedResourceError, and so does every later acquire. Tokens can still be returned. Does not block."),
-  SYNC_METHOD("stats", limiter_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_limiter_stats."),
+  SYNC_METHOD("stats", limiter_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_limiter_stats."),
   { NULL, NULL, 0, NULL },
 };
 

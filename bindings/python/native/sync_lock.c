@@ -270,26 +270,32 @@ static PyObject *rlock_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 
 static PyMethodDef lock_methods[] = {
   SYNC_METHOD("acquire", lock_acquire, SYNC_KEYWORDS,
-              "acquire(blocking=True, timeout=-1, *, task=0)\n--\n\n"
+              "acquire($self, /, blocking=True, timeout=-1, *, task=0)\n--\n\n"
               "Takes the lock; False if it was not to be had without waiting, or in `timeout` seconds (-1: no limit).\n\n"
               "Blocks without the GIL; on Python's main thread signals are handled meanwhile. DeadlockError: the caller has it already (not of an\n"
               "RLock), or the wait would close a ring. BrokenResourceError: its owner ended while holding it. ClosedResourceError. ForkedError: a\n"
               "thread of the parent process held it at the fork."),
   SYNC_METHOD("release", lock_release, SYNC_KEYWORDS,
-              "release(*, task=0)\n--\n\nGives the lock back. NotOwnerError if the caller does not hold it. Any thread; does not block."),
-  SYNC_METHOD("__enter__", lock_enter, METH_NOARGS, "Takes the lock, as acquire()."),
-  SYNC_METHOD("__exit__", lock_exit, METH_FASTCALL, "Gives the lock back, as release()."),
-  SYNC_METHOD("locked", lock_locked, METH_NOARGS, "Whether somebody holds it."),
+              "release($self, /, *, task=0)\n--\n\nGives the lock back. NotOwnerError if the caller does not hold it. Any thread; does not block."),
+  SYNC_METHOD("__enter__", lock_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nTakes the lock, as acquire()."),
+  SYNC_METHOD("__exit__", lock_exit, METH_FASTCALL,
+              "__exit__($self, kind=None, value=None, traceback=None, /)\n--\n\nGives the lock back, as release()."),
+  SYNC_METHOD("locked", lock_locked, METH_NOARGS, "locked($self, /)\n--\n\nWhether somebody holds it."),
   SYNC_METHOD("acquire_async", lock_acquire_async, SYNC_KEYWORDS,
-              "acquire_async(task, loop, done)\n--\n\nTakes the lock for a task, or stands in line for it with no thread: see _sync.pyi."),
+              "acquire_async($self, /, task, loop, done)\n--\n\n"
+              "Takes the lock for a task, or stands in line for it with no thread: see _sync.pyi."),
   SYNC_METHOD("repair", lock_repair, SYNC_KEYWORDS,
-              "repair(*, task=0)\n--\n\nTakes a broken lock and makes it whole; in a fork child also one that a thread of the parent held.\n"
+              "repair($self, /, *, task=0)\n--\n\n"
+              "Takes a broken lock and makes it whole; in a fork child also one that a thread of the parent held.\n"
               "ValueError if it is not broken (any more). Does not block."),
   SYNC_METHOD("make_consistent", lock_make_consistent, SYNC_KEYWORDS,
-              "make_consistent(*, task=0)\n--\n\nOf a robust lock whose last owner ended while holding it: what it protects is in order again."),
+              "make_consistent($self, /, *, task=0)\n--\n\n"
+              "Of a robust lock whose last owner ended while holding it: what it protects is in order again."),
   SYNC_METHOD("close", lock_close, METH_NOARGS,
+              "close($self, /)\n--\n\n"
               "Sends everybody in line away with ClosedResourceError, and lets nobody in any more. Its owner may release it. Does not block."),
-  SYNC_METHOD("stats", lock_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_lock_stats."),
+  SYNC_METHOD("stats", lock_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_lock_stats."),
   SYNC_METHOD("_is_owned", lock_is_owned, METH_NOARGS, NULL),
   SYNC_METHOD("_recursion_count", lock_recursion_count, METH_NOARGS, NULL),
   SYNC_METHOD("_release_save", lock_release_save, METH_NOARGS, NULL),

@@ -247,7 +247,8 @@ static PyObject *object_open(PyTypeObject *type, PyObject *id) {
 
 static PyMethodDef object_methods[] = {
   SYNC_METHOD("open", object_open, METH_O | METH_CLASS,
-              "open(id)\n--\n\nAnother object of the primitive with this id, for another interpreter. ClosedResourceError if no object of it lives."),
+              "open($type, id, /)\n--\n\n"
+              "Another object of the primitive with this id, for another interpreter. ClosedResourceError if no object of it lives."),
   { NULL, NULL, 0, NULL },
 };
 

@@ -168,8 +168,10 @@ static void op_dealloc(op_object *self) {
 
 static PyMethodDef op_methods[] = {
   SYNC_METHOD("cancel", op_cancel, METH_NOARGS,
+              "cancel($self, /)\n--\n\n"
               "Has the operation end with CancelledError, through its callback. False: too late, it has been granted or has ended."),
   SYNC_METHOD("abandon", op_abandon, METH_NOARGS,
+              "abandon($self, /)\n--\n\n"
               "Ends the operation without its callback; what it was granted goes to the next. False: the callback has begun."),
   { NULL, NULL, 0, NULL },
 };

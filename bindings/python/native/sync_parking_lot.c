@@ -170,22 +170,29 @@ static PyObject *lot_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
 
 static PyMethodDef lot_methods[] = {
   SYNC_METHOD("park", lot_park, SYNC_KEYWORDS,
-              "park(timeout=None, *, task=0)\n--\n\nWaits to be unparked; False if `timeout` seconds passed first. BrokenResourceError,\n"
+              "park($self, /, timeout=None, *, task=0)\n--\n\nWaits to be unparked; False if `timeout` seconds passed first. BrokenResourceError,\n"
               "ClosedResourceError. Blocks without the GIL; on Python's main thread signals are handled meanwhile."),
-  SYNC_METHOD("park_async", lot_park_async, SYNC_KEYWORDS, "park_async(task, loop, done)\n--\n\nAs park(), with no thread: see _sync.pyi."),
+  SYNC_METHOD("park_async", lot_park_async, SYNC_KEYWORDS,
+              "park_async($self, /, task, loop, done)\n--\n\nAs park(), with no thread: see _sync.pyi."),
   SYNC_METHOD("unpark", lot_unpark, SYNC_KEYWORDS,
-              "unpark(n=1)\n--\n\nLets up to `n` go, who is parked longest first; gives how many there were. Any thread; does not block."),
-  SYNC_METHOD("unpark_all", lot_unpark_all, METH_NOARGS, "Lets everybody go; gives how many there were."),
-  SYNC_METHOD("repark", lot_repark, SYNC_KEYWORDS, "repark(to, n=1)\n--\n\nMoves up to `n` to the end of another lot; gives how many there were."),
-  SYNC_METHOD("repark_all", lot_repark_all, METH_O, "repark_all(to)\n--\n\nMoves everybody to the end of another lot; gives how many there were."),
+              "unpark($self, /, n=1)\n--\n\n"
+              "Lets up to `n` go, who is parked longest first; gives how many there were. Any thread; does not block."),
+  SYNC_METHOD("unpark_all", lot_unpark_all, METH_NOARGS, "unpark_all($self, /)\n--\n\nLets everybody go; gives how many there were."),
+  SYNC_METHOD("repark", lot_repark, SYNC_KEYWORDS,
+              "repark($self, /, to, n=1)\n--\n\nMoves up to `n` to the end of another lot; gives how many there were."),
+  SYNC_METHOD("repark_all", lot_repark_all, METH_O,
+              "repark_all($self, to, /)\n--\n\nMoves everybody to the end of another lot; gives how many there were."),
   SYNC_METHOD("break_lot", lot_break, SYNC_KEYWORDS,
-              "break_lot(*, task=0)\n--\n\nBreaks the lot for ever: who is parked, and who parks later, gets BrokenResourceError, which names the task."),
+              "break_lot($self, /, *, task=0)\n--\n\n"
+              "Breaks the lot for ever: who is parked, and who parks later, gets BrokenResourceError, which names the task."),
   SYNC_METHOD("add_breaker", lot_add_breaker, SYNC_KEYWORDS,
-              "add_breaker(*, task=0)\n--\n\nHas the lot break if the task ends. To be taken back as often as it is done."),
+              "add_breaker($self, /, *, task=0)\n--\n\nHas the lot break if the task ends. To be taken back as often as it is done."),
   SYNC_METHOD("remove_breaker", lot_remove_breaker, SYNC_KEYWORDS,
-              "remove_breaker(*, task=0)\n--\n\nTakes one add_breaker() back. NotOwnerError if the task is no breaker."),
-  SYNC_METHOD("close", lot_close, METH_NOARGS, "Everybody parked gets ClosedResourceError, and nobody parks any more. Does not block."),
-  SYNC_METHOD("stats", lot_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_parking_lot_stats."),
+              "remove_breaker($self, /, *, task=0)\n--\n\nTakes one add_breaker() back. NotOwnerError if the task is no breaker."),
+  SYNC_METHOD("close", lot_close, METH_NOARGS,
+              "close($self, /)\n--\n\nEverybody parked gets ClosedResourceError, and nobody parks any more. Does not block."),
+  SYNC_METHOD("stats", lot_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_parking_lot_stats."),
   { NULL, NULL, 0, NULL },
 };
 

@@ -165,20 +165,24 @@ static PyObject *bounded_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 static PyMethodDef semaphore_methods[] = {
   SYNC_METHOD("acquire", semaphore_acquire, SYNC_KEYWORDS,
-              "acquire(blocking=True, timeout=None, *, n=1, task=0)\n--\n\n"
+              "acquire($self, /, blocking=True, timeout=None, *, n=1, task=0)\n--\n\n"
               "Takes `n` permits; False if they were not to be had without waiting, or in `timeout` seconds. First come, first served.\n\n"
               "Blocks without the GIL; on Python's main thread signals are handled meanwhile. ClosedResourceError; ValueError if the semaphore\n"
               "never has so many."),
   SYNC_METHOD("release", semaphore_release, SYNC_KEYWORDS,
-              "release(n=1)\n--\n\nGives `n` permits back, or makes them. LimitError (a ValueError) if a bounded one would have too many. Any thread;\n"
+              "release($self, /, n=1)\n--\n\n"
+              "Gives `n` permits back, or makes them. LimitError (a ValueError) if a bounded one would have too many. Any thread;\n"
               "does not block."),
-  SYNC_METHOD("__enter__", semaphore_enter, METH_NOARGS, "Takes one permit."),
-  SYNC_METHOD("__exit__", semaphore_exit, METH_FASTCALL, "Gives one permit back."),
+  SYNC_METHOD("__enter__", semaphore_enter, METH_NOARGS, "__enter__($self, /)\n--\n\nTakes one permit."),
+  SYNC_METHOD("__exit__", semaphore_exit, METH_FASTCALL,
+              "__exit__($self, kind=None, value=None, traceback=None, /)\n--\n\nGives one permit back."),
   SYNC_METHOD("acquire_async", semaphore_acquire_async, SYNC_KEYWORDS,
-              "acquire_async(task, loop, done, n=1)\n--\n\nAs acquire(), with no thread: see _sync.pyi."),
+              "acquire_async($self, /, task, loop, done, n=1)\n--\n\nAs acquire(), with no thread: see _sync.pyi."),
   SYNC_METHOD("close", semaphore_close, METH_NOARGS,
+              "close($self, /)\n--\n\n"
               "Everybody in line gets ClosedResourceError, and so does every later acquire. Permits can still be released. Does not block."),
-  SYNC_METHOD("stats", semaphore_stats, METH_NOARGS, "How it stands and what has happened to it: the fields of selv_semaphore_stats."),
+  SYNC_METHOD("stats", semaphore_stats, METH_NOARGS,
+              "stats($self, /)\n--\n\nHow it stands and what has happened to it: the fields of selv_semaphore_stats."),
   { NULL, NULL, 0, NULL },
 };
 

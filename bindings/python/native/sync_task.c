@@ -175,17 +175,23 @@ static PyObject *task_interrupt(PyObject *module, PyObject *task) {
 
 PyMethodDef sync_task_functions[] = {
   SYNC_METHOD("task_new", task_new, SYNC_KEYWORDS,
-              "task_new(name=None)\n--\n\nMakes a task: a number that is never used again. Messages call it by the first 47 bytes of its name."),
+              "task_new($module, /, name=None)\n--\n\n"
+              "Makes a task: a number that is never used again. Messages call it by the first 47 bytes of its name."),
   SYNC_METHOD("task_exit", task_exit, METH_O,
-              "task_exit(task)\n--\n\nEnds a task of task_new(), after all its other calls: what it holds breaks, what it waits for is cancelled.\n"
+              "task_exit($module, task, /)\n--\n\n"
+              "Ends a task of task_new(), after all its other calls: what it holds breaks, what it waits for is cancelled.\n"
               "Gives a TaskReport. StaleTaskError if it has ended before; ValueError for the own task of a thread or a job."),
-  SYNC_METHOD("task_current", task_current, METH_NOARGS, "The task that the caller acts for: its greenlet's, its job's, or its thread's."),
+  SYNC_METHOD("task_current", task_current, METH_NOARGS,
+              "task_current($module, /)\n--\n\nThe task that the caller acts for: its greenlet's, its job's, or its thread's."),
   SYNC_METHOD("task_enter", task_enter, METH_O,
-              "task_enter(task)\n--\n\nMakes a task the one that the calling thread (inside one: the greenlet) acts for; 0 goes back to its own.\n"
+              "task_enter($module, task, /)\n--\n\n"
+              "Makes a task the one that the calling thread (inside one: the greenlet) acts for; 0 goes back to its own.\n"
               "Gives what was entered before, 0 for nothing. StaleTaskError if the task has ended."),
-  SYNC_METHOD("task_leave", task_leave, SYNC_KEYWORDS, "task_leave(previous=0)\n--\n\nUndoes a task_enter(), with what that gave."),
+  SYNC_METHOD("task_leave", task_leave, SYNC_KEYWORDS,
+              "task_leave($module, /, previous=0)\n--\n\nUndoes a task_enter(), with what that gave."),
   SYNC_METHOD("task_interrupt", task_interrupt, METH_O,
-              "task_interrupt(task)\n--\n\nHas the task's blocking wait, or its next one, end with CancelledError. Python's main thread is woken by\n"
+              "task_interrupt($module, task, /)\n--\n\n"
+              "Has the task's blocking wait, or its next one, end with CancelledError. Python's main thread is woken by\n"
               "signals instead, not by this. Any thread; does not block."),
   { NULL, NULL, 0, NULL },
 };

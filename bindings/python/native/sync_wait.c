@@ -58,10 +58,11 @@ static selv_host_loop *new_loop(sync_state *state) {
 }
 
 /* A loop for one wait: the main thread's own, unless a wait further out uses it, whose handler this one runs in. The own one is made anew in a
- * fork child. NULL with an exception set. */
+ * fork child, where it may have been in use by a main thread that does not exist there. NULL with an exception set. */
 static selv_host_loop *borrow_loop(sync_state *state) {
   long process = (long)getpid();
-  if (state->main_loop_used) return new_loop(state);
+  unsigned long self = PyThread_get_thread_ident();
+  if (state->main_loop_user == self) return new_loop(state);
   if (state->main_loop != NULL && state->main_loop_process != process) {
     selv_host_loop_release(state->main_loop);
     state->main_loop = NULL;
@@ -70,12 +71,12 @@ static selv_host_loop *borrow_loop(sync_state *state) {
     state->main_loop = new_loop(state);
     state->main_loop_process = process;
   }
-  state->main_loop_used = state->main_loop != NULL;
+  state->main_loop_user = state->main_loop != NULL ? self : 0;
   return state->main_loop;
 }
 
 static void return_loop(sync_state *state, selv_host_loop *loop) {
-  if (loop == state->main_loop) state->main_loop_used = 0;
+  if (loop == state->main_loop) state->main_loop_user = 0;
   else selv_host_loop_release(loop);
 }
 

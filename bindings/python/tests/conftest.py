@@ -1,11 +1,13 @@
 """Which tests run on which Python, and the report that the project's test driver (`tests/python.rs`) reads.
 
-`make python` runs everything. By hand, from any folder: `target/python/3.13.0/bin/python3 -m pytest bindings/python/tests/test_cache.py`.
+`make python` runs everything. By hand, from any folder:
+`target/python/3.13.0/bin/python3 -m pytest bindings/python/tests/test_cache.py`.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import os
 import subprocess
 import sys
@@ -25,12 +27,10 @@ IS_SYSTEM = Path(sys.prefix).name == "system"
 
 
 def find_cpython_tests() -> None:
-    """Debian has them in a package apart, which `tools/setup.sh test` unpacks: then `import test.lock_tests` works here as elsewhere."""
+    """Debian has them in a package apart, which `tools/setup.sh test` unpacks: let `import test.lock_tests` find it."""
     folder = Path(__file__).resolve().parents[3] / "target" / "python" / "testsuite" / HERE / "test"
     if sys.base_prefix == "/usr" and folder.exists():
-        import test
-
-        test.__path__.append(str(folder))
+        importlib.import_module("test").__path__.append(str(folder))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 class Watch:
-    """Tells where each thread is when the file has taken so many seconds. pytest itself can only do that for one test."""
+    """Tells where each thread is when the file has taken so many seconds. pytest can do that for one test only."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
@@ -115,7 +115,7 @@ def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 class RunProgram(Protocol):
-    """Runs a Python program in a process of its own and returns what it printed; fails the test if it does not end with 0 in time."""
+    """Runs a Python program in a process of its own and returns what it printed. It is to end with 0, in time."""
 
     def __call__(self, text: str, *options: str, timeout: float = 60, **environment: str) -> str: ...
 

@@ -7,6 +7,7 @@ import contextvars
 import gc
 import logging
 import os
+import random
 import sys
 import threading
 import traceback
@@ -21,7 +22,7 @@ import pytest
 import selvedge
 from selvedge import DeadlockError, Executor, HookFailedError, ThreadCache, register_hook
 
-PATIENCE = 8
+PATIENCE = 30
 
 
 @pytest.fixture
@@ -184,6 +185,38 @@ def test_a_lock_held_at_the_end_of_a_call_breaks(cache: ThreadCache) -> None:
         lock.acquire()
 
 
+def test_no_call_is_forgotten() -> None:
+    """Calls that need each other to go on, among others that are cancelled or told late, on threads that come and go."""
+    cache, rounds = ThreadCache("restless", idle_timeout=0.001), list[int]()
+
+    def work(seed: int) -> None:
+        dice = random.Random(seed)
+        for bound in (1, 2, 3):
+            executor = Executor(bound, cache=cache)
+            for number in range(100):
+                meeting = threading.Barrier(bound)
+                others = [executor.submit(int) for _ in range(dice.randrange(4))]
+                needed = [executor.submit(meeting.wait, PATIENCE) for _ in range(bound)]
+                others += [executor.submit(int) for _ in range(dice.randrange(3))]
+                for future in dice.sample(others, len(others) // 2):
+                    future.add_done_callback(lambda _: None)
+                for future in dice.sample(others, len(others) // 2):
+                    future.cancel()
+                for future in needed:
+                    future.result(PATIENCE)
+                assert not concurrent.futures.wait(others, PATIENCE).not_done
+                rounds.append(number)
+            executor.shutdown()
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(rounds) == 3 * 3 * 100
+    cache.shutdown(PATIENCE)
+
+
 # ---- cancelling ----
 
 
@@ -281,7 +314,7 @@ def test_shutdown_inside_a_call_is_refused(cache: ThreadCache, where: str) -> No
 def test_an_executor_waits_for_another_on_the_same_cache(cache: ThreadCache) -> None:
     def inner() -> int:
         with Executor(2, cache=cache) as executor:
-            return sum(executor.map(abs, [-1, -2, -3]))
+            return sum(executor.map(int, ["1", "2", "3"]))
 
     assert Executor(1, cache=cache).submit(inner).result(PATIENCE) == 6
 
@@ -521,6 +554,24 @@ def test_no_thread_can_be_started(run_program: Any) -> None:
     assert run_program(NO_THREADS) == "passed 0 0\n"
 
 
+LOST = """
+import ctypes
+from selvedge import Executor, ThreadCache
+
+executor, told = Executor(1, cache=ThreadCache()), []
+lost = executor.submit(lambda: ctypes.CDLL(None).pthread_exit(None))
+lost.add_done_callback(lambda future: told.append(type(future.exception()).__name__))
+after = executor.submit(int)
+print(type(lost.exception(60)).__name__, after.result(60))
+executor.shutdown()
+print(told)
+"""
+
+
+def test_a_thread_is_lost_inside_a_call(run_program: Any) -> None:
+    assert run_program(LOST).splitlines() == ["BrokenResourceError 0", "['BrokenResourceError']"]
+
+
 # ---- references ----
 
 
@@ -541,8 +592,8 @@ def test_nothing_is_kept(cache: ThreadCache) -> None:
         argument = Thing()
         references: list[weakref.ref[Any]] = [weakref.ref(argument)]
         calls: list[Callable[[Thing], Any]] = [Thing, lambda thing: thing, Thing.fails]
-        for call in calls:
-            future = executor.submit(call, argument)
+        while calls:
+            future = executor.submit(calls.pop(), argument)
             assert not concurrent.futures.wait([future], PATIENCE).not_done
             if future.exception() is None:
                 references.append(weakref.ref(future.result()))
@@ -551,7 +602,7 @@ def test_nothing_is_kept(cache: ThreadCache) -> None:
                 references.append(weakref.ref(future.exception()))
             references.append(weakref.ref(future))
             del future
-        del argument, call, calls
+        del argument
         executor.submit(int).result(PATIENCE)
         assert [reference() for reference in references] == [None] * len(references)
     finally:
@@ -749,15 +800,23 @@ import signal, threading
 from selvedge import Executor
 
 executor = Executor(1)
-handled = threading.Event()
+ready, handled, raised = threading.Event(), threading.Event(), []
+
+def handler(number, frame):
+    if not raised:
+        raised.append(number)
+        raise KeyboardInterrupt
 
 def call():
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-    handled.wait()
+    ready.wait()
+    while not handled.wait(0.01):  # more than once: a signal that comes just before Python waits for a lock does not end the wait
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     return "done"
 
+signal.signal(signal.SIGINT, handler)
+future = executor.submit(call)
 try:
-    future = executor.submit(call)
+    ready.set()
     executor.shutdown()
 except KeyboardInterrupt:
     print("interrupted")
@@ -769,3 +828,73 @@ print(future.result())
 
 def test_shutdown_can_be_interrupted(run_program: Any) -> None:
     assert run_program(ENDED_BY_A_SIGNAL) == "interrupted\ndone\n"
+
+
+# ---- jobs that calls share ----
+
+SHARING = """
+import contextvars, threading
+from selvedge import Executor, ThreadCache
+
+def times(cache, executor):
+    gate, variable = threading.Event(), contextvars.ContextVar("variable", default=None)
+    def call(number):
+        assert variable.get() is None
+        variable.set(number)
+        return threading.get_ident()
+    before = cache.stats().jobs_accepted
+    executor.submit(gate.wait)
+    futures = [executor.submit(call, number) for number in range(200)]
+    called = []
+    futures[50].add_done_callback(called.append)
+    gate.set()
+    executor.submit(int).result()
+    assert len({future.result() for future in futures}) == 1 and called == [futures[50]]
+    return cache.stats().jobs_accepted - before
+
+cache = ThreadCache()
+with Executor(1, cache=cache) as executor:
+    print(times(cache, executor) < 200)
+    from selvedge.sync import Lock
+    print(times(cache, executor))
+    lock = Lock()
+    gate = threading.Event()
+    executor.submit(gate.wait)
+    held = [executor.submit(lock.acquire), executor.submit(lambda: lock.broken)]
+    gate.set()
+    print([future.result() for future in held])
+"""
+
+
+def test_short_calls_share_a_job_where_no_lock_can_tell(run_program: Any) -> None:
+    """A job for each costs more than a call that does nothing. A lock would belong to the job, so with locks there is one for each."""
+    assert run_program(SHARING).splitlines() == ["True", "202", "[True, True]"]
+
+
+IN_A_SUBINTERPRETER = """
+import sys
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    sub = interpreters.create("isolated")
+else:
+    import _xxsubinterpreters as interpreters
+    sub = interpreters.create(isolated=True)
+interpreters.run_string(sub, '''
+from selvedge import Executor, ThreadCache, UnsupportedError
+try:
+    Executor()
+except UnsupportedError:
+    print("no default cache", flush=True)
+cache = ThreadCache("sub")
+with Executor(2, cache=cache) as executor:
+    print(list(executor.map(int, ["1", "2"])), flush=True)
+executor = Executor(1, cache=cache)
+executor.submit(print, "at its end", flush=True)
+''')
+interpreters.destroy(sub)
+"""
+
+
+@pytest.mark.only_python("3.12", "3.13")
+def test_in_an_interpreter_with_its_own_gil(run_program: Any) -> None:
+    assert run_program(IN_A_SUBINTERPRETER).splitlines() == ["no default cache", "[1, 2]", "at its end"]

@@ -38,9 +38,7 @@ CACHE = ThreadCache("cpython", idle_timeout=None)
 
 def home_of_tests() -> str:
     """The folder `test` that has them."""
-    import test
-
-    own = Path(test.__path__[0])
+    own = Path(importlib.import_module("test").__path__[0])
     found: dict[tuple[int, ...], Path] = {}
     for folder in [*Path(sys.base_prefix).parent.glob("*/lib/python3.*/test"), own]:
         if list(folder.glob("test_concurrent_futures*")):
@@ -54,8 +52,7 @@ HOME = home_of_tests()
 
 
 def modules_of_tests() -> list[types.ModuleType]:
-    import test
-
+    test = importlib.import_module("test")
     if HOME not in test.__path__:
         test.__path__.append(HOME)
     package = importlib.import_module(PACKAGE)
@@ -115,21 +112,22 @@ def assert_python_ok(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_of_thread_pool(found: Any) -> bool:
-    kinds = isinstance(found, type) and issubclass(found, unittest.TestCase)
-    return kinds and getattr(found, "executor_type", None) in (concurrent.futures.ThreadPoolExecutor, Pool)
+    kinds = concurrent.futures.ThreadPoolExecutor, Pool
+    return isinstance(found, type) and issubclass(found, unittest.TestCase) and getattr(found, "executor_type", None) in kinds
 
 
 def collect() -> dict[str, unittest.TestCase]:
     tests: dict[str, unittest.TestCase] = {}
     for module in modules_of_tests():
-        for value in list(vars(module).values()):
+        names: dict[str, Any] = vars(module)
+        for value in list(names.values()):
             if is_of_thread_pool(value):
                 value.executor_type = Pool
                 for name in unittest.defaultTestLoader.getTestCaseNames(value):
                     tests[f"{value.__name__}.{name}"] = value(name)
-        module.futures = Futures()  # type: ignore[attr-defined]
-        if hasattr(module, "assert_python_ok"):
-            module.assert_python_ok = assert_python_ok(module.assert_python_ok)
+        names["futures"] = Futures()
+        if "assert_python_ok" in names:
+            names["assert_python_ok"] = assert_python_ok(names["assert_python_ok"])
     return tests
 
 

@@ -1,4 +1,5 @@
-"""os.fork and multiprocessing: in a child the caches work anew, wherever the fork came from and whatever the other threads were doing."""
+"""os.fork and multiprocessing: in a child the caches work anew, wherever the fork came from and whatever the other
+threads were doing."""
 
 from __future__ import annotations
 
@@ -96,7 +97,9 @@ ENDS = pytest.mark.parametrize("ends", ["os._exit", "sys.exit"])
 
 
 @ENDS
-@pytest.mark.parametrize("before", ["pass", "works(cache)", "busy(cache)", "busy(cache); works(cache); busy(selvedge.default_cache())"])
+@pytest.mark.parametrize(
+    "before", ["pass", "works(cache)", "busy(cache)", "busy(cache); works(cache); busy(selvedge.default_cache())"]
+)
 def test_in_main(before: str, ends: str, tmp_path: Path) -> None:
     program = f"""
 {before}
@@ -147,7 +150,8 @@ works(cache)
 
 
 def test_a_job_whose_child_returns_from_it(tmp_path: Path) -> None:
-    """The child's only thread is a worker that belongs to nobody: it ends, and the process with it. The job is delivered to the parent alone."""
+    """The child's only thread is a worker that belongs to nobody: it ends, and the process with it. The job is
+    delivered to the parent alone."""
     program = """
 delivered = []
 def job():
@@ -257,6 +261,26 @@ if __name__ == '__main__':
     run(program, tmp_path)
 
 
+@pytest.mark.parametrize("when", ["in a job", "in a delivery"])
+def test_processes_started_in_a_job_hear_signals(when: str, tmp_path: Path) -> None:
+    """What a worker's own signal mask is, its children would inherit."""
+    program = f"""
+import subprocess
+def start():
+    process = subprocess.Popen(['sleep', '1000'])
+    try:
+        process.terminate()
+        return process.wait(30)
+    finally:
+        process.kill()
+told = queue.SimpleQueue()
+if {when == "in a job"}: cache.start_thread_soon(start, lambda outcome: told.put(outcome.unwrap()))
+else: cache.start_thread_soon(int, lambda outcome: told.put(start()))
+assert told.get(timeout=60) == -signal.SIGTERM
+"""
+    run(program, tmp_path)
+
+
 def test_a_pool_of_processes(tmp_path: Path) -> None:
     program = """
 def child(number):
@@ -323,20 +347,18 @@ assert started == [main_pid]
 
 
 def test_native_hooks_are_not(tmp_path: Path) -> None:
-    """Another runtime is not there in a child. A job that needs it is told so."""
+    """Another runtime is not there in a child, and nothing of it is called."""
     program = """
 import ctypes
 from ctypes import c_int32, c_void_p
 calls = []
-on_start = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p)(lambda user, worker, slot: calls.append(os.getpid()) or 0)
+kind = ctypes.CFUNCTYPE(c_int32, c_void_p, c_void_p, c_void_p)
+on_start = kind(lambda user, worker, slot: calls.append(os.getpid()) or 0)
 hook = selvedge.register_hook('native', on_start=on_start, cache=cache)
 works(cache)
 assert calls == [main_pid]
 def child():
-    told = queue.SimpleQueue()
-    cache.start_thread_soon(int, told.put)
-    outcome = told.get(timeout=30)
-    assert isinstance(outcome.error, (selvedge.ForkedError, selvedge.HookFailedError)), outcome
+    fresh(cache)
     hook.unregister(timeout=30)
     works(cache)
     assert calls == [main_pid]
@@ -378,8 +400,9 @@ def guest(start_thread_soon=None):
     async def main():
         await trio.sleep(0.01)
         return await in_thread()
-    selvedge.trio.start_guest_run(main, run_sync_soon_threadsafe=calls.put, done_callback=results.append, start_thread_soon=start_thread_soon,
-                                  host_uses_signal_set_wakeup_fd=True)
+    selvedge.trio.start_guest_run(
+        main, run_sync_soon_threadsafe=calls.put, done_callback=results.append, start_thread_soon=start_thread_soon,
+        host_uses_signal_set_wakeup_fd=True)
     while not results:
         calls.get(timeout=30)()
     return results[0].unwrap()

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import selvedge
 from selvedge import ClosedResourceError, ReentrantError, ThreadCache, WrongThreadError
 
 pytestmark = pytest.mark.pygobject
@@ -379,4 +378,3 @@ def test_a_main_loop_of_a_thread() -> None:
         job.wait(PATIENCE)
     cache.shutdown(PATIENCE)
     assert len(ends) == 2
-    assert selvedge.library_version

@@ -1,4 +1,7 @@
-"""Every extension imports in every kind of interpreter that a Python has, and again after that has ended; every public name is told about."""
+"""Every extension imports in every kind of interpreter that a Python has, and again after that has ended.
+
+And every public name has a docstring, is listed, and says where it is.
+"""
 
 # timeout: 240
 from __future__ import annotations
@@ -17,8 +20,8 @@ from conftest import RunProgram
 import selvedge
 
 EXTENSIONS = ["selvedge._cache", "selvedge._interpreters", "selvedge._loop", "selvedge._sync"]
-# These want PyGObject, which only the system's Python has.
-NEED_PYGOBJECT = {"selvedge.glib", "selvedge._glib_gi"}
+# What begins so wants PyGObject, which only the system's Python has.
+NEED_PYGOBJECT = ("selvedge.glib", "selvedge._glib")
 IMPORTS = "import " + ", ".join(["selvedge", *EXTENSIONS])
 
 
@@ -26,7 +29,7 @@ def modules() -> Iterator[types.ModuleType]:
     """The package's modules, those of the system's Python aside."""
     yield selvedge
     for info in pkgutil.walk_packages(selvedge.__path__, "selvedge."):
-        if info.name not in NEED_PYGOBJECT:
+        if not info.name.startswith(NEED_PYGOBJECT):
             yield importlib.import_module(info.name)
 
 
@@ -52,11 +55,12 @@ def test_all_modules(run_program: RunProgram) -> None:
 
 
 def test_no_thread_and_no_loop_from_an_import(run_program: RunProgram) -> None:
-    """An import must not start what a fork or a sub-interpreter would trip over, nor load what the program did not ask for."""
+    """An import must not start what a fork would trip over, nor load what the program did not ask for."""
     text = f"""
 import os, sys
 {IMPORTS}
-print(len(os.listdir("/proc/self/task")), [name for name in ("trio", "anyio", "greenlet", "gi", "asyncio") if name in sys.modules])
+loaded = {{"trio", "anyio", "greenlet", "gi", "asyncio"}} & set(sys.modules)
+print(len(os.listdir("/proc/self/task")), sorted(loaded))
 """
     assert run_program(text).strip() == "1 []"
 
@@ -98,7 +102,7 @@ print("imported", sys.modules["selvedge._cache"].__name__)
 """
 
 
-# What the extensions do there. On 3.10 and 3.11 some of them cannot work beside the main interpreter, and have to say so.
+# What the extensions do there. On 3.10 and 3.11 some of them cannot work outside of the main interpreter, and say so.
 IN_ANOTHER = f"""
 import importlib, sys, selvedge, selvedge._cache
 for name in {EXTENSIONS!r}:
@@ -131,23 +135,26 @@ def test_interpreter_with_its_own_gil(run_program: RunProgram, times: int) -> No
 
 @pytest.mark.only_python("3.12", "3.13")
 def test_many_at_once(run_program: RunProgram) -> None:
-    """Four interpreters with their own GILs import at the same time, each on a thread of its own, and end in turn."""
+    """Four interpreters with their own GILs import at the same time, each on the thread that made it and ends it.
+
+    (That 3.12 hangs when another thread ends it has nothing to do with us: it does so with any program.)
+    """
     text = f"""
 {MAKE}
 import threading
 start = threading.Barrier(4)
 failed = []
-def one(interpreter):
+def one():
+    interpreter = create(True)
     start.wait()
     try:
         run(interpreter, {IN_ANOTHER!r})
     except BaseException as error:
         failed.append(error)
-made = [create(True) for _ in range(4)]
-threads = [threading.Thread(target=one, args=(interpreter,)) for interpreter in made]
+    interpreters.destroy(interpreter)
+threads = [threading.Thread(target=one) for _ in range(4)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-for interpreter in made: interpreters.destroy(interpreter)
 print(failed)
 """
     assert run_program(text).strip() == "[]"
@@ -185,7 +192,9 @@ print("refused")
 def public_members(kind: type) -> Iterator[tuple[str, Any]]:
     """What a class of ours has beside what it inherits."""
     for name, member in vars(kind).items():
-        is_told_about = callable(member) or isinstance(member, (property, staticmethod, classmethod, types.GetSetDescriptorType))
+        is_told_about = callable(member) or isinstance(
+            member, (property, staticmethod, classmethod, types.GetSetDescriptorType)
+        )
         if is_told_about and not name.startswith("_"):
             yield name, member
 
@@ -205,7 +214,11 @@ def test_all_is_complete(public_modules: list[types.ModuleType]) -> None:
         assert len(names) == len(set(names)), module
         assert [name for name in names if not hasattr(module, name)] == [], module
     if selvedge in public_modules:
-        public = {name for name, value in vars(selvedge).items() if not name.startswith("_") and not isinstance(value, types.ModuleType)}
+        public = {
+            name
+            for name, value in vars(selvedge).items()
+            if not name.startswith("_") and not isinstance(value, types.ModuleType)
+        }
         assert public == set(selvedge.__all__)
 
 
@@ -213,7 +226,9 @@ def test_public_names_have_docstrings(public_modules: list[types.ModuleType]) ->
     missing = [module.__name__ for module in public_modules if not module.__doc__]
     for module in public_modules:
         values = {name: getattr(module, name) for name in module.__all__}
-        missing += [f"{module.__name__}.{name}" for name, value in values.items() if callable(value) and not value.__doc__]
+        missing += [
+            f"{module.__name__}.{name}" for name, value in values.items() if callable(value) and not value.__doc__
+        ]
     for name, kind in public_classes(public_modules):
         missing += [f"{name}.{member}" for member, value in public_members(kind) if not inspect.getdoc(value)]
     assert missing == []
@@ -222,4 +237,6 @@ def test_public_names_have_docstrings(public_modules: list[types.ModuleType]) ->
 def test_public_classes_say_where_they_are(public_modules: list[types.ModuleType]) -> None:
     """So that a traceback, a pickle and a page of documentation show a name that one can import."""
     for _, kind in public_classes(public_modules):
-        assert getattr(sys.modules[kind.__module__], kind.__qualname__, None) is kind, f"{kind.__module__}.{kind.__qualname__}"
+        assert getattr(sys.modules[kind.__module__], kind.__qualname__, None) is kind, (
+            f"{kind.__module__}.{kind.__qualname__}"
+        )

@@ -1,4 +1,5 @@
-"""InterpreterCache: programs and functions in interpreters of their own, what crosses, and what is refused where it cannot work."""
+"""InterpreterCache: programs and functions in interpreters of their own, what crosses, and what is refused where it
+cannot work."""
 
 # timeout: 300
 from __future__ import annotations
@@ -546,7 +547,8 @@ def test_no_gil_is_held_while_idle(run_program: RunProgram) -> None:
     """CPython's own module runs code in our worker's interpreter: it has to take that one's GIL."""
     said = run_program(
         "try:\n    import _interpreters as own\n    run = lambda i: own.run_string(i, 'import sys', restrict=False)\n"
-        "except ImportError:\n    import _xxsubinterpreters as own\n    run = lambda i: own.run_string(i, 'import sys')\n"
+        "except ImportError:\n    import _xxsubinterpreters as own\n"
+        "    run = lambda i: own.run_string(i, 'import sys')\n"
         "from selvedge.interpreters import InterpreterCache\n"
         "with InterpreterCache(max_workers=1) as cache:\n"
         "    number = cache.run('from selvedge.interpreters import interpreter_id; interpreter_id()')\n"

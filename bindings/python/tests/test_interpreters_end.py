@@ -1,5 +1,5 @@
-"""How interpreters end: with idle, busy and starting workers at Python's exit, with Ctrl-C, in fork children, under a host that begins
-again, and in storms. Each in a process of its own, whose exit status and stderr tell."""
+"""How interpreters end: with idle, busy and starting workers at Python's exit, with Ctrl-C, in fork children, under a
+host that begins again, and in storms. Each in a process of its own, whose exit status and stderr tell."""
 
 # timeout: 400
 from __future__ import annotations
@@ -45,13 +45,15 @@ DEV = ["-X", "dev"]
         pytest.param("InterpreterCache().run('1')\n", id="dropped"),
         pytest.param(
             "cache = InterpreterCache()\nready, go = Channel(), Channel()\n"
-            "jobs = [cache.submit('ready.send(1); sum(range(2000000)); print(\"done\")', ready=ready) for _ in range(2)]\n"
+            "program = 'ready.send(1); sum(range(2000000)); print(\"done\")'\n"
+            "jobs = [cache.submit(program, ready=ready) for _ in range(2)]\n"
             "for _ in jobs: ready.recv()\n",
             id="busy",
         ),
         pytest.param("cache = InterpreterCache()\njob = cache.submit('print(\"done\")')\n", id="starting"),
         pytest.param(
-            "cache = InterpreterCache(max_workers=1)\njobs = [cache.submit('print(\"done\")') for _ in range(20)]\n", id="queued"
+            "cache = InterpreterCache(max_workers=1)\njobs = [cache.submit('print(\"done\")') for _ in range(20)]\n",
+            id="queued",
         ),
         pytest.param("InterpreterCache(max_workers=1).submit('print(\"done\")')\n", id="dropped while starting"),
         pytest.param("InterpreterExecutor(1).submit('print(\"done\")')\n", id="executor"),
@@ -64,7 +66,8 @@ DEV = ["-X", "dev"]
         ),
         pytest.param(
             "cache = InterpreterCache()\n"
-            "cache.run('import concurrent.futures as c; import string; string.pool = c.ThreadPoolExecutor(2); string.pool.submit(print, 5).result()')\n",
+            "cache.run('import concurrent.futures as c, string; string.pool = c.ThreadPoolExecutor(2)')\n"
+            "cache.run('import string; string.pool.submit(print, 5).result()')\n",
             id="threads of its own",
         ),
         pytest.param(
@@ -73,7 +76,8 @@ DEV = ["-X", "dev"]
             id="a thread that nobody knows",
         ),
         pytest.param(
-            "cache = InterpreterCache()\ncache.run('import hashlib; hashlib.md5(b\"\", usedforsecurity=False).digest()')\n"
+            "cache = InterpreterCache()\n"
+            "cache.run('import hashlib; hashlib.md5(b\"\", usedforsecurity=False).digest()')\n"
             "cache.run('import asyncio, datetime, decimal, ssl, sqlite3, zoneinfo; asyncio.run(asyncio.sleep(0))')\n",
             id="the standard library",
         ),
@@ -81,12 +85,14 @@ DEV = ["-X", "dev"]
 )
 def test_exit(run_program: RunProgram, program: str, options: list[str]) -> None:
     said = run_program(HEAD + program, *options)
-    assert said.count("done") == program.count("done") * (2 if "range(2)" in program else 20 if "range(20)" in program else 1)
+    times = 2 if "range(2)" in program else 20 if "range(20)" in program else 1
+    assert said.count("done") == program.count("done") * times
 
 
 def test_exit_runs_the_interpreters_own_exit_functions(run_program: RunProgram) -> None:
-    said = run_program(HEAD + "c = InterpreterCache()\nc.run('import atexit; atexit.register(print, \"bye\", flush=True)')\nprint('end')\n")
-    assert said.split() == ["end", "bye"]
+    program = "InterpreterCache().run('import atexit; atexit.register(print, \"bye\", flush=True)')\n"
+    said = run_program(HEAD + "print('begin')\n" + program)
+    assert said.split() == ["begin", "bye"]
 
 
 def test_jobs_after_the_exit_has_begun_are_refused(run_program: RunProgram) -> None:
@@ -133,17 +139,32 @@ def test_ctrl_c_in_a_run(tmp_path: Path) -> None:
     assert (status, said.split(), err) == (0, ["now", "interrupted", "42"], "")
 
 
+# Says "now" when the main thread has no Python frame any more: it is in the exit callback, which waits.
+TELL = """
+def tell(begin):
+    begin.wait()
+    while threading.main_thread().ident in sys._current_frames(): time.sleep(0.002)
+    print("now", flush=True)
+
+def tell_when(begin):
+    threading.Thread(target=tell, args=(begin,), daemon=True).start()
+
+never = Channel()
+cache = InterpreterCache(max_workers=1)
+exiting, cancelled = threading.Event(), threading.Event()
+tell_when(exiting)
+"""
+
+
 @pytest.mark.parametrize("job", ["while True: pass", "never.recv()"])
 def test_ctrl_c_while_the_exit_waits_interrupts_the_job(tmp_path: Path, job: str) -> None:
     status, said, err = run_and_interrupt(
         tmp_path,
-        "cache = InterpreterCache(max_workers=1)\nnever = Channel()\n"
-        f"job = cache.submit({job!r}, never=never)\nqueued = cache.submit('1')\n"
+        TELL + f"job = cache.submit({job!r}, never=never)\nqueued = cache.submit('1')\n"
         "job.add_done_callback(lambda job: print(type(job.exception()).__name__))\n"
         "queued.add_done_callback(lambda job: print(job.cancelled()))\n"
         "while not job.running(): pass\n"
-        "def tell():\n    time.sleep(0.3)\n    print('now', flush=True)\n"
-        "threading.Thread(target=tell, daemon=True).start()\n",
+        "exiting.set()\n",
         1,
     )
     assert sorted(said.split()) == ["KeyboardInterrupt", "True", "now"], said + err
@@ -153,10 +174,11 @@ def test_ctrl_c_while_the_exit_waits_interrupts_the_job(tmp_path: Path, job: str
 def test_a_second_ctrl_c_ends_the_process(tmp_path: Path) -> None:
     status, said, err = run_and_interrupt(
         tmp_path,
-        "cache = InterpreterCache(max_workers=1)\n"
-        "def tell():\n    for _ in range(2):\n        time.sleep(0.3)\n        print('now', flush=True)\n"
-        "threading.Thread(target=tell, daemon=True).start()\n"
-        "job = cache.submit('import time\\ntime.sleep(1000)')\nwhile not job.running(): pass\n",
+        TELL + "tell_when(cancelled)\n"
+        "job = cache.submit('import time\\ntime.sleep(1000)')\nqueued = cache.submit('1')\n"
+        "queued.add_done_callback(lambda job: cancelled.set())\n"
+        "while not job.running(): pass\n"
+        "exiting.set()\n",
         2,
     )
     assert status == -signal.SIGINT, said + err
@@ -193,7 +215,9 @@ def fork():
     [
         pytest.param("", id="unused"),
         pytest.param("cache.run('1')", id="idle"),
-        pytest.param("gate = Channel(); job = cache.submit('gate.recv()', gate=gate)\nwhile not job.running(): pass", id="busy"),
+        pytest.param(
+            "gate = Channel(); job = cache.submit('gate.recv()', gate=gate)\nwhile not job.running(): pass", id="busy"
+        ),
         pytest.param("job = cache.submit('while True: pass')\nwhile not job.running(): pass", id="busy with its GIL"),
         pytest.param("job = cache.submit('1')", id="starting"),
     ],
@@ -222,13 +246,15 @@ def test_forks_while_interpreters_come_and_go(run_program: RunProgram) -> None:
 
 def test_a_job_of_the_parent_in_a_fork_child(run_program: RunProgram) -> None:
     program = HEAD + (
-        "cache = InterpreterCache()\ngate = Channel()\njob = cache.submit('gate.recv()', gate=gate)\ndone = cache.submit('3'); done.result()\n"
+        "cache = InterpreterCache()\ngate = Channel()\njob = cache.submit('gate.recv()', gate=gate)\n"
+        "done = cache.submit('3'); done.result()\n"
         "while not job.running(): pass\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    signal.alarm(60)\n"
         "    try: job.result()\n"
-        "    except Exception as error: print(type(error).__name__, job.cancel(), job.interrupt(), done.result(), flush=True)\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__, job.cancel(), job.interrupt(), done.result(), flush=True)\n"
         "    os._exit(0)\n"
         "os.waitpid(pid, 0)\ngate.send(4)\nprint(job.result())\n"
     )
@@ -248,8 +274,14 @@ def test_multiprocessing_by_fork(run_program: RunProgram) -> None:
 
 
 def test_subprocesses(run_program: RunProgram) -> None:
-    program = HEAD + "import subprocess\ncache = InterpreterCache()\ncache.run('1')\nprint(subprocess.run(['echo', 'a']).returncode)\n"
-    assert sorted(run_program(program).split()) == ["0", "a"]
+    program = HEAD + (
+        "import subprocess\ncache = InterpreterCache()\n"
+        "print(cache.run('import subprocess; subprocess.run([\"echo\", \"a\"], capture_output=True).stdout'))\n"
+        "print(subprocess.run(['echo', 'b'], capture_output=True).stdout)\n"
+        "sleeper = \"import subprocess; p = subprocess.Popen(['sleep', '60']); p.terminate(); p.wait(30)\"\n"
+        "print(cache.run(sleeper))\n"
+    )
+    assert run_program(program).split() == ["b'a\\n'", "b'b\\n'", "-15"]
 
 
 # ---- a host that ends Python and begins again ----
@@ -262,7 +294,8 @@ int main(void) {
       "from selvedge.interpreters import InterpreterCache, Channel\n"
       "cache = InterpreterCache(max_workers=2)\n"
       "back = Channel()\n"
-      "jobs = [cache.submit('import hashlib, datetime; hashlib.md5(b\"\", usedforsecurity=False); back.send(n * 2)', n=n, back=back) for n in range(4)]\n"
+      "work = 'import hashlib, datetime; hashlib.md5(b\"\", usedforsecurity=False); back.send(n * 2)'\n"
+      "jobs = [cache.submit(work, n=n, back=back) for n in range(4)]\n"
       "assert sorted(back.recv() for _ in jobs) == [0, 2, 4, 6]\n"
       "late = cache.submit('sum(range(100000))')\n";
   for (int i = 0; i < 3; i++) {
@@ -319,9 +352,9 @@ def test_a_hundred_interpreters_come_and_go(run_program: RunProgram, options: li
 LIBRARY = """
 def use():
     failed = []
-    for name in ("threading json asyncio datetime random decimal sqlite3 hashlib ssl socket select uuid zlib bz2 lzma unicodedata "
-                 "xml.etree.ElementTree multiprocessing concurrent.futures subprocess tempfile csv statistics array mmap zoneinfo "
-                 "logging selvedge selvedge.sync selvedge.interpreters").split():
+    for name in ("threading json asyncio datetime random decimal sqlite3 hashlib ssl socket select uuid zlib bz2 lzma "
+                 "unicodedata xml.etree.ElementTree multiprocessing concurrent.futures subprocess tempfile csv "
+                 "statistics array mmap zoneinfo logging selvedge selvedge.sync selvedge.interpreters").split():
         try: __import__(name)
         except ImportError as error: failed.append(name)
     import hashlib, json, pickle

@@ -1,6 +1,7 @@
 """CPython's own tests of `threading`'s primitives, `test.lock_tests`, run against `selvedge.sync`.
 
-What does not hold for a lock that belongs to its owner is in one table, and is shown to differ in the way that the table says.
+What does not hold for a lock that belongs to its owner is in one table, and is shown to differ in the way that the
+table says.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def test_python_has_lock_tests_or_lacks_all_of_its_tests() -> None:
         assert missing == []
 
 
-@pytest.mark.parametrize("difference", DIFFERENCES if lock_tests is not None else [], ids=lambda d: f"{d.suite}-{d.test}")
+@pytest.mark.parametrize(
+    "difference", DIFFERENCES if lock_tests is not None else [], ids=lambda d: f"{d.suite}-{d.test}"
+)
 def test_differs_as_the_table_says(difference: Difference, monkeypatch: pytest.MonkeyPatch) -> None:
     raised = Raised(monkeypatch)
     result = Result(raised)

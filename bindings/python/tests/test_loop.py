@@ -400,7 +400,9 @@ def test_close_drops_what_waits() -> None:
     assert gone() is None
     assert loop.closed
     loop.close()
-    for call in (lambda: loop.call_soon(int), loop.drain, loop.bind, lambda: Elsewhere(lambda: loop.call(int)).outcome()):
+    calls: list[Callable[[], object]] = [loop.drain, loop.bind, lambda: loop.call_soon(int)]
+    calls.append(lambda: Elsewhere(lambda: loop.call(int)).outcome())
+    for call in calls:
         with pytest.raises(selvedge.ClosedResourceError):
             call()
     assert loop.stats().dropped == 4
@@ -449,7 +451,12 @@ def test_the_last_reference_goes_on_another_thread() -> None:
     told: list[int] = []
     fd = holder[0].fd
     holder[0].call_soon(int, drop=lambda: told.append(threading.get_ident()))
-    ident = Elsewhere(lambda: (holder.clear(), threading.get_ident())[1]).outcome()
+
+    def let_go() -> int:
+        holder.clear()
+        return threading.get_ident()
+
+    ident = Elsewhere(let_go).outcome()
     assert told == [ident]
     with pytest.raises(OSError):
         os.fstat(fd)

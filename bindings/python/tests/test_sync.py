@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import inspect
 import json
 import math
+import pickle
+import re
 import threading
 import time
 import weakref
@@ -14,7 +18,7 @@ from typing import Any
 import pytest
 
 import selvedge
-from selvedge import sync
+from selvedge import _sync, sync
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -205,7 +209,11 @@ def names_of_objects() -> set[str]:
 
 
 def test_objects_that_go_while_held() -> None:
-    lock, rlock, condition = sync.Lock(name="going 1"), sync.RLock(name="going 2"), sync.Condition(sync.Lock(name="going 3"), name="going 4")
+    lock, rlock, condition = (
+        sync.Lock(name="going 1"),
+        sync.RLock(name="going 2"),
+        sync.Condition(sync.Lock(name="going 3"), name="going 4"),
+    )
     semaphore = sync.Semaphore(1, name="going 5")
     taken = [lock.acquire(), rlock.acquire(), rlock.acquire(), condition.acquire(), semaphore.acquire()]
     assert taken == [True] * 5
@@ -257,11 +265,11 @@ def test_waited_object_lives_as_long_as_the_wait() -> None:
 
 
 def test_repr_and_names() -> None:
-    for primitive in (
-        sync.Lock(name="näme"), sync.RLock(name="näme"), sync.Condition(name="näme"), sync.Semaphore(name="näme"),
-        sync.BoundedSemaphore(name="näme"), sync.CapacityLimiter(1, name="näme"), sync.Event(name="näme"), sync.ParkingLot(name="näme"),
-        sync.Channel(name="näme"),
-    ):  # fmt: skip
+    primitives: list[Any] = [
+        kind(name="näme") for kind in (sync.Lock, sync.RLock, sync.Condition, sync.Event, sync.ParkingLot, sync.Channel)
+    ]
+    primitives += [kind(1, name="näme") for kind in (sync.Semaphore, sync.BoundedSemaphore, sync.CapacityLimiter)]
+    for primitive in primitives:
         assert primitive.name == "näme"
         assert "'näme'" in repr(primitive) and type(primitive).__name__ in repr(primitive)
         assert type(primitive).__module__ == "selvedge.sync"
@@ -271,6 +279,43 @@ def test_repr_and_names() -> None:
         assert primitive.closed
         assert type(primitive).open(primitive.id).name == "näme"
     assert sync.Lock().name is None
+
+
+def test_names_of_threads() -> None:
+    def name_in_messages(name: str) -> str:
+        lock = sync.Lock(name="x")
+        Thread(lock.acquire, name=name).result()
+        with pytest.raises(selvedge.BrokenResourceError) as caught:
+            lock.acquire()
+        found = re.search("thread '(.*)'", str(caught.value))
+        assert found is not None
+        return found[1]
+
+    assert name_in_messages("short") == "short"
+    assert name_in_messages("exactly15 bytes") == "exactly15 bytes"
+    assert name_in_messages("more than fifteen bytes") == "more than fifte"
+    assert name_in_messages("äöüäöüäöü") == "äöüäöüä"
+    with open("/proc/self/task/%d/comm" % threading.get_native_id()) as file:
+        assert file.read().strip() != "MainThread", "the system's name is as before"
+
+
+def test_no_copies() -> None:
+    for primitive in (sync.Lock(), sync.RLock(), sync.Condition(), sync.Event(), sync.Channel()):
+        with pytest.raises(TypeError, match="pickle"):
+            pickle.dumps(primitive)
+        with pytest.raises(TypeError, match="pickle"):
+            copy.copy(primitive)
+
+
+def test_signatures() -> None:
+    assert str(inspect.signature(sync.Lock.acquire)) == "(self, /, blocking=True, timeout=-1, *, task=0)"
+    for kind in (sync.Lock, sync.Condition, sync.Semaphore, sync.CapacityLimiter, sync.Event, sync.ParkingLot, sync.Channel):
+        assert kind.__doc__
+        for name in dir(kind):
+            member = getattr(kind, name)
+            if not name.startswith("_"):
+                assert inspect.getdoc(member), (kind, name)
+                assert not callable(member) or inspect.signature(member)
 
 
 def test_wait_graph() -> None:
@@ -311,6 +356,21 @@ def test_task_block() -> None:
         mine.__enter__()
 
 
+def test_only_own_tasks_are_ended() -> None:
+    for task in (0, sync.current_task(), 123456789):
+        with pytest.raises(ValueError):
+            _sync.task_exit(task)
+    for wrong in ("1", None, 1.5):
+        with pytest.raises(TypeError):
+            _sync.task_exit(wrong)  # type: ignore[arg-type]
+    task = _sync.task_new()
+    assert _sync.task_enter(task) == 0
+    assert _sync.task_enter(0) == task
+    assert _sync.task_exit(task).items == ()
+    with pytest.raises(selvedge.StaleTaskError):
+        _sync.task_enter(task)
+
+
 def test_task_of_a_cache_job() -> None:
     lock = sync.Lock(name="kept by a job")
     told: list[Any] = []
@@ -320,7 +380,9 @@ def test_task_of_a_cache_job() -> None:
         told.append(outcome.unwrap())
         done.set()
 
-    selvedge.default_cache().start_thread_soon(lambda: (lock.acquire(), sync.current_task()), deliver, name="careless job")
+    selvedge.default_cache().start_thread_soon(
+        lambda: (lock.acquire(), sync.current_task()), deliver, name="careless job"
+    )
     assert done.wait(30)
     with pytest.raises(selvedge.BrokenResourceError, match="careless job"):
         lock.acquire()
@@ -379,7 +441,9 @@ def test_condition_with_our_locks(lock: Any) -> None:
 
 def test_condition_lets_go_of_an_rlock_wholly() -> None:
     condition = sync.Condition()
-    waiter = Thread(lambda: [condition.acquire(), condition.acquire(), condition.wait(), condition.release(), condition.release()])
+    waiter = Thread(
+        lambda: [condition.acquire(), condition.acquire(), condition.wait(), condition.release(), condition.release()]
+    )
     waiting(condition, 1)
     with condition:
         condition.notify_all()
@@ -506,7 +570,11 @@ def test_limiter() -> None:
 def test_limiter_on_behalf_of() -> None:
     limiter = sync.CapacityLimiter(3)
     customer = object()
-    assert limiter.acquire(on_behalf_of=customer) and limiter.acquire(on_behalf_of="text") and limiter.acquire(on_behalf_of=7)
+    assert (
+        limiter.acquire(on_behalf_of=customer)
+        and limiter.acquire(on_behalf_of="text")
+        and limiter.acquire(on_behalf_of=7)
+    )
     assert limiter.borrowers == [customer, "text", 7]
     for borrower in (customer, "text", 7):
         with pytest.raises(selvedge.DuplicateError):

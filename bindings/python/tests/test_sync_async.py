@@ -151,11 +151,15 @@ def test_threads_tasks_and_operations_in_one_line(loop: Loop, task: int) -> None
     waiter = threading.Thread(target=thread)
     with _other() as second:
         with lock:
-            lock.acquire_async(task, loop.address, lambda status, value: (order.append("first"), lock.release(task=task)))
+            lock.acquire_async(
+                task, loop.address, lambda status, value: (order.append("first"), lock.release(task=task))
+            )
             waiter.start()
             while lock.stats()["waiting"] != 2:
                 pass
-            lock.acquire_async(second, loop.address, lambda status, value: (order.append("second"), lock.release(task=second)))
+            lock.acquire_async(
+                second, loop.address, lambda status, value: (order.append("second"), lock.release(task=second))
+            )
         while len(order) < 3:
             assert select.select([loop.host.fd], [], [], 30)[0]
             loop.host.drain()

@@ -62,7 +62,9 @@ def test_a_thread_that_ends_breaks_its_lock_for_all_who_wait(kind: Any) -> None:
     end.set()
     owner.result()
     # This thread is told as well, whether it comes before the break or after.
-    with pytest.raises(selvedge.BrokenResourceError, match="lock 'ledger' is broken: its owner, thread 'careless', exited"):
+    with pytest.raises(
+        selvedge.BrokenResourceError, match="lock 'ledger' is broken: its owner, thread 'careless', exited"
+    ):
         lock.acquire()
     for waiter in waiters:
         with pytest.raises(selvedge.BrokenResourceError, match="'ledger'.*'careless'"):
@@ -205,7 +207,13 @@ KINDS = ["lock", "rlock", "condition", "limiter"]
 @pytest.mark.parametrize("on_main", [True, False])
 @pytest.mark.parametrize(
     "kinds",
-    [["lock"] * 2, ["lock", "limiter"], ["limiter", "condition"], ["lock", "rlock", "limiter"], [KINDS[n % 4] for n in range(10)]],
+    [
+        ["lock"] * 2,
+        ["lock", "limiter"],
+        ["limiter", "condition"],
+        ["lock", "rlock", "limiter"],
+        [KINDS[n % 4] for n in range(10)],
+    ],
     ids=lambda kinds: f"{len(kinds)}-{'-'.join(dict.fromkeys(kinds))}",
 )
 def test_ring_is_refused(kinds: list[str], on_main: bool) -> None:
@@ -263,7 +271,7 @@ def test_a_timed_wait_does_not_make_another_thread_be_refused(on_main: bool) -> 
         thread = Thread(other)
         with a:
             assert has.wait(30)
-            mine = b.acquire(timeout=0.3)
+            mine = b.acquire(timeout=1)
         return mine, thread.result()
 
     assert (both() if on_main else Thread(both).result()) == (False, True)

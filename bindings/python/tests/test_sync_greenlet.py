@@ -242,6 +242,14 @@ def test_task_exit_forgets_the_greenlet() -> None:
         _sync.task_exit(task)
 
 
+def test_greenlets_that_forbid_attributes() -> None:
+    class Strict(greenlet.greenlet):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    assert Strict(sync.current_task).switch() != sync.current_task()
+
+
 def test_many_greenlets_leave_nothing() -> None:
     lock = sync.Lock()
 

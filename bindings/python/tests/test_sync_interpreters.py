@@ -11,16 +11,21 @@ PRELUDE = """
 import sys, threading
 try:
     import _interpreters as native
-    def create(): return native.create("isolated")
+    def create_bare(): return native.create("isolated")
     def execute(interp, program, shared=None):
         error = native.exec(interp, program, shared or {})
         if error: raise RuntimeError(error.formatted)
 except ImportError:
     import _xxsubinterpreters as native
-    def create(): return native.create(isolated=True)
+    def create_bare(): return native.create(isolated=True)
     def execute(interp, program, shared=None):
         native.run_string(interp, program, shared or {})
 from selvedge import sync
+def create():
+    # Up to 3.12 the thread that imports threading is the one that must end the interpreter.
+    interp = create_bare()
+    execute(interp, "import threading")
+    return interp
 """
 
 
@@ -68,13 +73,15 @@ print("ends")
 
 def test_primitives_are_shared_by_their_id() -> None:
     program = '''
-lock, channel, condition, event = sync.Lock(name="shared"), sync.Channel(), sync.Condition(sync.Lock(name="of all")), sync.Event()
+lock, channel, event = sync.Lock(name="shared"), sync.Channel(), sync.Event()
+condition = sync.Condition(sync.Lock(name="of all"))
 limiter = sync.CapacityLimiter(1)
 interp = create()
 def inside():
     execute(interp, f"""
 from selvedge import sync, DeadlockError
-lock, channel, condition = sync.Lock.open({lock.id}), sync.Channel.open({channel.id}), sync.Condition.open({condition.id})
+lock, channel = sync.Lock.open({lock.id}), sync.Channel.open({channel.id})
+condition = sync.Condition.open({condition.id})
 event, limiter = sync.Event.open({event.id}), sync.CapacityLimiter.open({limiter.id})
 assert lock.name == "shared" and condition.lock.name == "of all"
 try: sync.RLock.open({lock.id})
@@ -104,7 +111,7 @@ with lock: print("still there")
 
 
 def test_the_last_object_ends_the_primitive() -> None:
-    program = '''
+    program = """
 import selvedge
 interp = create()
 event = sync.Event()
@@ -116,7 +123,7 @@ execute(interp, "assert kept.is_set(); del kept")
 try: sync.Event.open(number)
 except selvedge.ClosedResourceError: print("gone")
 native.destroy(interp)
-'''
+"""
     assert run(program) == "gone\n"
 
 
@@ -149,8 +156,8 @@ native.destroy(interp)
 
 
 def test_an_interpreter_that_ends_with_a_lock_in_hand() -> None:
-    """Its thread's task has not ended, and nobody can ask it to release; the last object frees the lock all the same."""
-    program = '''
+    """Its thread's task has not ended, and nobody can ask it to release: this thread is the owner still."""
+    program = """
 interp = create()
 lock = sync.Lock()
 execute(interp, f"from selvedge import sync; lock = sync.Lock.open({lock.id}); lock.acquire()")
@@ -158,5 +165,31 @@ assert lock.owner == sync.current_task(), "the same thread"
 native.destroy(interp)
 lock.release()
 print("released")
-'''
+"""
     assert run(program) == "released\n"
+
+
+@pytest.mark.parametrize("is_granted", [False, True])
+def test_an_operation_that_is_in_line_when_its_interpreter_ends(is_granted: bool) -> None:
+    """Its loop ends with the interpreter, so the lock goes to the next."""
+    release = "lock.release()" if is_granted else ""
+    again = "" if is_granted else "lock.release()"
+    program = f'''
+interp = create()
+lock = sync.Lock()
+lock.acquire()
+execute(interp, f"""
+from selvedge import _loop, _sync
+lock, loop, task = _sync.Lock.open({{lock.id}}), _loop.HostLoop(), _sync.task_new("inside")
+op = lock.acquire_async(task, loop.address, lambda status, value: None)
+assert op is not None
+""")
+{release}
+native.destroy(interp)
+{again}
+assert lock.acquire(timeout=30)
+lock.release()
+assert lock.stats()["waiting"] == 0
+print("ends")
+'''
+    assert run(program) == "ends\n"

@@ -25,7 +25,12 @@ class Wait:
     """A way to wait: `begin` waits, `let` lets it go, `free` says that nothing was taken."""
 
     def __init__(
-        self, primitive: Any, begin: Callable[..., Any], let: Callable[[], object], is_free: Callable[[], bool], counter: str = "waiting"
+        self,
+        primitive: Any,
+        begin: Callable[..., Any],
+        let: Callable[[], object],
+        is_free: Callable[[], bool],
+        counter: str = "waiting",
     ) -> None:
         self.primitive, self.begin, self.let, self.is_free, self.counter = primitive, begin, let, is_free, counter
 
@@ -126,7 +131,10 @@ def handled() -> Iterator[list[int]]:
         seen.append(number)
         raise Interrupted
 
-    before = signal.signal(signal.SIGUSR1, raising), signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
+    before = (
+        signal.signal(signal.SIGUSR1, raising),
+        signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number)),
+    )
     yield seen
     signal.signal(signal.SIGUSR1, before[0])
     signal.signal(signal.SIGUSR2, before[1])
@@ -259,7 +267,9 @@ def test_a_second_exception_does_not_wait_for_the_lock(handled: list[int]) -> No
 
 
 def run(program: str) -> str:
-    done = subprocess.run([sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done
     assert done.stderr == ""
     return done.stdout
@@ -300,8 +310,8 @@ condition, channel, full = sync.Condition(), sync.Channel(), sync.Channel(1); fu
 limiter = sync.CapacityLimiter(1); limiter.acquire()
 def wait():
     with condition: condition.wait()
-calls = [lock.acquire, lambda: lock.acquire(timeout=100), wait, sync.Semaphore(0).acquire, limiter.acquire, sync.Event().wait, sync.ParkingLot().park,
-         channel.recv, lambda: full.send(2), sync.Barrier(2).wait]
+calls = [lock.acquire, lambda: lock.acquire(timeout=100), wait, sync.Semaphore(0).acquire, limiter.acquire]
+calls += [sync.Event().wait, sync.ParkingLot().park, channel.recv, lambda: full.send(2), sync.Barrier(2).wait]
 started = threading.Semaphore(0)
 def run(call):
     started.release()
@@ -309,7 +319,8 @@ def run(call):
     except BrokenResourceError: pass  # the first to get the lock may come to its end with it
 for call in calls: threading.Thread(target=run, args=(call,), daemon=True).start()
 for call in calls: started.acquire()
-while not (lock.stats()["waiting"] == 2 and channel.stats()["receivers_waiting"] and full.stats()["senders_waiting"]): time.sleep(0.001)
+while not (lock.stats()["waiting"] == 2 and channel.stats()["receivers_waiting"] and full.stats()["senders_waiting"]):
+    time.sleep(0.001)
 import atexit
 atexit.register(lambda: (lock.release(), full.recv(), channel.send(5)))
 print("ends")
@@ -321,7 +332,8 @@ FORK = """
 import os, sys, threading
 from selvedge import sync, ForkedError
 import selvedge
-lock, rlock, mine, event = sync.Lock(name="other's"), sync.RLock(name="other's too"), sync.Lock(name="mine"), sync.Event()
+lock, rlock = sync.Lock(name="other's"), sync.RLock(name="other's too")
+mine, event = sync.Lock(name="mine"), sync.Event()
 condition, channel, semaphore, limiter = sync.Condition(), sync.Channel(), sync.Semaphore(1), sync.CapacityLimiter(1)
 has, go = threading.Event(), threading.Event()
 def hold():
@@ -330,11 +342,13 @@ def hold():
 def wait():
     with condition: condition.wait()
 holder = threading.Thread(target=hold); holder.start(); has.wait()
-waiters = [threading.Thread(target=call, daemon=True) for call in (wait, event.wait, channel.recv, lambda: mine.acquire() and mine.release())]
+calls = wait, event.wait, channel.recv, lambda: mine.acquire() and mine.release()
+waiters = [threading.Thread(target=call, daemon=True) for call in calls]
 mine.acquire(); semaphore.acquire()
 for waiter in waiters: waiter.start()
 import time
-while not (condition.stats()["waiting"] and event.stats()["waiting"] and channel.stats()["receivers_waiting"] and mine.stats()["waiting"]): time.sleep(0.001)
+while not (all(each.stats()["waiting"] for each in (condition, event, mine)) and channel.stats()["receivers_waiting"]):
+    time.sleep(0.001)
 sys.stdout.flush()
 child = os.fork()
 if child == 0:
@@ -372,6 +386,31 @@ def test_fork() -> None:
     assert run(FORK) == "child ends\nparent ends\n"
 
 
+def test_fork_by_another_thread_while_the_main_thread_waits() -> None:
+    """The child's main thread is the one that forked, and it can wait."""
+    program = """
+import os, sys, threading, time
+from selvedge import sync
+event, codes = sync.Event(), []
+def other():
+    while not event.stats()["waiting"]: time.sleep(0.001)
+    child = os.fork()
+    if child == 0:
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for number in range(3):
+            assert event.wait(0.01) is False
+            assert len(os.listdir("/proc/self/fd")) <= descriptors + 1
+        os._exit(7)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    event.set()
+thread = threading.Thread(target=other); thread.start()
+assert event.wait()
+thread.join()
+print(codes)
+"""
+    assert run(program) == "[7]\n"
+
+
 def test_fork_inside_a_wait() -> None:
     """A handler forks while the main thread waits: in the child that wait is over, with an error."""
     program = """
@@ -391,7 +430,11 @@ try:
 except ForkedError as error:
     lock = sync.Lock()
     has = threading.Event()
-    holder = threading.Thread(target=lambda: (lock.acquire(), has.set(), time.sleep(0.05), lock.release())); holder.start(); has.wait()
+    def hold():
+        with lock:
+            has.set()
+            while not lock.stats()["waiting"]: time.sleep(0.001)
+    holder = threading.Thread(target=hold); holder.start(); has.wait()
     assert lock.acquire(), "the child's main thread can wait anew"
     print("child", error); sys.stdout.flush()
     os._exit(7)

@@ -49,7 +49,7 @@ def run_all(functions: list[Callable[[], object]]) -> None:
 @pytest.mark.parametrize("options", [{}, {"strict_fifo": True}, {"robust": True}], ids=["eventual", "strict", "robust"])
 @pytest.mark.parametrize("kind", [sync.Lock, sync.RLock])
 def test_lock_counts(kind: Any, options: dict[str, bool]) -> None:
-    """In ways to take a lock of all kinds, also as an operation and with timeouts that are about to pass, nobody is in with another."""
+    """In all ways to take a lock, also with timeouts that are about to pass, nobody is in with another."""
     lock = kind(**options)
     counter = 0
     rounds = 300
@@ -256,14 +256,14 @@ def test_barrier_and_event_in_rounds() -> None:
 
 
 def test_rings_in_all_directions() -> None:
-    """Everybody takes two of a few locks in any order. Who is refused lets go and begins again; so all come to an end."""
+    """Everybody takes two of a few locks in any order. Who is refused lets go and begins again; so all end."""
     locks = [sync.Lock(name=f"lock {number}") for number in range(4)]
     refused = [0]
 
     def use(seed: int) -> None:
         chance = random.Random(seed)
         done = 0
-        while done < 150:
+        while done < 150 or refused[0] < 20:
             first, second = chance.sample(locks, 2)
             with first:
                 time.sleep(0)  # lets another thread run
@@ -276,4 +276,4 @@ def test_rings_in_all_directions() -> None:
 
     run_all([lambda seed=seed: use(seed) for seed in range(THREADS)])  # type: ignore[misc]
     assert not any(lock.locked() for lock in locks)
-    assert refused[0] > 0
+    assert refused[0] >= 20

@@ -1,4 +1,5 @@
-"""selvedge.trio.start_guest_run: guest runs of Trio that have a thread starter of their own; and executors awaited in Trio."""
+"""selvedge.trio.start_guest_run: guest runs of Trio that have a thread starter of their own; and executors awaited in
+Trio."""
 
 from __future__ import annotations
 
@@ -217,7 +218,9 @@ def test_jobs_that_jobs_start_are_of_the_run(cache: selvedge.ThreadCache, instal
             from_thread.run(to_thread.run_sync, nothing)
 
         def delivered(_: object) -> None:
-            trio.lowlevel.start_thread_soon(nothing, lambda _: token.run_sync_soon(finished.set), "started in a delivery")
+            trio.lowlevel.start_thread_soon(
+                nothing, lambda _: token.run_sync_soon(finished.set), "started in a delivery"
+            )
 
         await to_thread.run_sync(in_thread)
         await finished.wait()
@@ -360,7 +363,8 @@ class Refusal(Exception):
     pass
 
 
-# A run that is abandoned or ends in a TrioInternalError leaves its tasks where they are, and they complain when they are collected.
+# A run that is abandoned or ends in a TrioInternalError leaves its tasks where they are, and they complain when they
+# are collected.
 breaks_trio = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 

@@ -382,7 +382,9 @@ def replacement(calls: list[str], beneath: Callable[..., None]) -> Callable[...,
     return start_thread_soon
 
 
-def test_what_others_have_replaced_is_not_replaced(cache: selvedge.ThreadCache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_others_have_replaced_is_not_replaced(
+    cache: selvedge.ThreadCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     kind = trio_cache["ThreadCache"]
     with monkeypatch.context() as patch:

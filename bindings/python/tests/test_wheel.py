@@ -100,7 +100,9 @@ def test_installed_is_the_wheel(wheel: Path) -> None:
             if not name.startswith("selvedge/"):
                 continue
             data = (PACKAGE.parent / name).read_bytes()
-            assert digest == "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("="), name
+            assert digest == "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("="), (
+                name
+            )
 
 
 @pytest.mark.parametrize("file", [*FILES, LIBRARY], ids=lambda file: file.name)
@@ -193,7 +195,7 @@ def embedding_flags() -> list[str]:
 
 
 def test_library_that_the_host_is_linked_with(tmp_path: Path, elsewhere: Path) -> None:
-    """A program in C that has a cache of its own before it starts Python: the package's default cache is the same one."""
+    """A program in C that has the default cache before it starts Python: the package's is the same one."""
     source, host = tmp_path / "host.c", tmp_path / "a.out"
     source.write_text(HOST)
     linked = [f"-I{PROJECT / 'include'}", f"-L{elsewhere.parent}", f"-l:{SONAME}", f"-Wl,-rpath,{elsewhere.parent}"]
@@ -265,7 +267,7 @@ def test_library_of_a_later_version_is_welcome(run_program: RunProgram, elsewher
 
 
 def test_two_libraries(run_program: RunProgram, elsewhere: Path, tmp_path: Path) -> None:
-    """One under another soname, so that the loader does not see that they are the same: two caches, which nobody wants."""
+    """One under another soname, so that the loader takes both: two default caches, which nobody wants."""
     other = tmp_path / "libselvedge.so.0.1"
     data = elsewhere.read_bytes()
     assert data.count(SONAME.encode() + b"\0") == 1

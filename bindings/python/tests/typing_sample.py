@@ -1,6 +1,7 @@
 """A program that uses the whole public face of the package, for the type checkers alone: nobody runs it.
 
-`assert_type` says what a checker is to find; a `type: ignore` with the reason is a mistake that it is to find, since one that is not needed is an error.
+`assert_type` says what a checker is to find. A `type: ignore` with a reason stands at a mistake that it is to find: one
+that is not needed is an error.
 """
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
@@ -99,7 +100,9 @@ def hooks(own: selvedge.ThreadCache) -> None:
         return 0
 
     native = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(attach)
-    with selvedge.register_hook("jvm", on_start=native, on_exit=0x1000, user=0x2000, retire=True, fork_keep=True) as kept:
+    with selvedge.register_hook(
+        "jvm", on_start=native, on_exit=0x1000, user=0x2000, retire=True, fork_keep=True
+    ) as kept:
         assert_type(kept, selvedge.Hook)
         assert_type(kept.stats(), selvedge.HookStats)
         assert_type(kept.stats().starts, int)
@@ -295,15 +298,13 @@ async def awaited_in_trio(shared: selvedge.sync.Lock) -> None:
         assert_type(await selvedge.trio.Barrier(2).wait(), int)
     except selvedge.trio.BrokenBarrierError:
         pass
-    both: list[trio.BrokenResourceError | trio.ClosedResourceError | trio.BusyResourceError | trio.WouldBlock | trio.EndOfChannel] = [
-        selvedge.trio.BrokenResourceError(),
-        selvedge.trio.BusyResourceError(),
-        selvedge.trio.ClosedResourceError(),
-        selvedge.trio.EndOfChannel(),
-        selvedge.trio.WouldBlock(),
-    ]
+    broken: trio.BrokenResourceError = selvedge.trio.BrokenResourceError()
+    busy: trio.BusyResourceError = selvedge.trio.BusyResourceError()
+    closed: trio.ClosedResourceError = selvedge.trio.ClosedResourceError()
+    end: trio.EndOfChannel = selvedge.trio.EndOfChannel()
+    full: trio.WouldBlock = selvedge.trio.WouldBlock()
     ours: list[selvedge.SelvedgeError] = [selvedge.trio.WouldBlock(), selvedge.trio.EndOfChannel()]
-    assert both and ours
+    assert [broken, busy, closed, end, full, *ours]
 
 
 # ---- Trio's threads ----
@@ -330,7 +331,9 @@ def guest() -> None:
 
     def start(fn: Any, deliver: Any, name: str | None) -> None: ...
 
-    selvedge.trio.start_guest_run(main, 1, run_sync_soon_threadsafe=lambda fn: None, done_callback=done, start_thread_soon=start)
+    selvedge.trio.start_guest_run(
+        main, 1, run_sync_soon_threadsafe=lambda fn: None, done_callback=done, start_thread_soon=start
+    )
 
 
 # ---- interpreters ----

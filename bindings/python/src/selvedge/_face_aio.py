@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import weakref
 from asyncio import AbstractEventLoop, CancelledError, Future, Task, current_task
 from collections.abc import Callable
@@ -258,18 +259,21 @@ async def kept(wait: Wait, op: _sync.Op, withdraw: Callable[[], bool]) -> Any:
 def _cancel_again(error: CancelledError) -> None:
     task = current_task()
     if task is not None:
-        count = task.cancelling() if hasattr(task, "cancelling") else 0
-        task.get_loop().call_soon(_deliver_cancel, task, count, *error.args[:1])
+        count = 0
+        if sys.version_info >= (3, 11):
+            count = task.cancelling()
+        task.get_loop().call_soon(_deliver_cancel, task, count, error.args[0] if error.args else None)
 
 
-def _deliver_cancel(task: Task[Any], count: int, message: Any = None) -> None:
+def _deliver_cancel(task: Task[Any], count: int, message: Any) -> None:
     if task.done():
         return
-    if count == 0:
+    if sys.version_info >= (3, 11) and count > 0:
+        if task.cancelling() >= count:  # still wanted
+            task.cancel(message)
+            task.uncancel()  # of these two one was there before
+    else:
         task.cancel(message)
-    elif task.cancelling() >= count:  # still wanted
-        task.cancel(message)
-        task.uncancel()  # of these two one was there before
 
 
 async def notified(wait: Wait, op: _sync.Op, part: LoopPart, notify: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ A face is what a kind of program sees of a lock: `selvedge.sync` blocks, `selved
 from __future__ import annotations
 
 import pickle
+from types import ModuleType
 from typing import Any, Generic, Protocol, TypeVar
 
 from selvedge import _sync
@@ -81,6 +82,14 @@ class ClosableFace(Face[_P]):
     def _waiting(self) -> str:
         waiting = self._native.stats()["waiting"]
         return f", waiters:{waiting}" if waiting else ""
+
+
+def publish(name: str, *modules: ModuleType) -> None:
+    """Has the classes of private modules say that they are of the public one: in messages, and where they are pickled or looked up."""
+    for module in modules:
+        for kind in vars(module).values():
+            if isinstance(kind, type) and kind.__module__ == module.__name__ and not kind.__name__.startswith("_"):
+                kind.__module__ = name
 
 
 def task_new(name: str) -> int:

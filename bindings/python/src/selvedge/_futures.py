@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from selvedge._errors import CancelledError, ForkedError
@@ -84,7 +84,7 @@ class Call(Future[_T]):
         """Makes the outcome known, if that has not been done. False, and nothing is done, if callbacks are to be called and may not be."""
         with self._condition:
             outcome = self._outcome
-            if outcome is None or self.done():
+            if outcome is None:
                 return True  # told, cancelled, or the parent process's
             if self._has_callbacks and not with_callbacks:
                 return False
@@ -96,10 +96,13 @@ class Call(Future[_T]):
         return True
 
     def _set(self, is_result: bool, value: Any) -> None:
-        if is_result:
-            self.set_result(value)
-        else:
-            self.set_exception(value)
+        try:
+            if is_result:
+                self.set_result(value)
+            else:
+                self.set_exception(value)
+        except InvalidStateError:
+            pass  # somebody else has set it, which only executors may
 
     def strand(self) -> None:
         """In a fork child: who waited, who would have been called back, and who may have held the lock, are the parent's."""

@@ -6,25 +6,25 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, Protocol
 
 from selvedge import _loop, _sync
 from selvedge._errors import ClosedResourceError, WrongThreadError
-from selvedge._glib_gi import Greenlet, new_timer, the_greenlet
+from selvedge._glib_gi import Greenlet, GreenletModule, new_timer, the_greenlet
 
 
 class Core:
     """The greenlets of one thread and its loop. "In the hub" means: on that thread, called by the loop, in none of the greenlets."""
 
     def __init__(self, loop: _loop.HostLoop, context: Any) -> None:
-        self.greenlets = the_greenlet()
-        self.loop = loop
-        self.context = context
-        self.thread = threading.get_ident()
+        self.greenlets: GreenletModule = the_greenlet()
+        self.loop: _loop.HostLoop = loop
+        self.context: Any = context
+        self.thread: int = threading.get_ident()
         self.strands: dict[Strand, None] = {}  # that have not ended
         self.running: Strand | None = None
         self.main: Greenlet = self.greenlets.getcurrent()  # which has switched to the one that runs
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def current(self) -> Strand | None:
         """The one that runs on the calling thread."""
@@ -55,19 +55,33 @@ class Core:
             source.destroy()
 
 
+class Owner(Protocol):
+    """What a greenlet is for."""
+
+    def body(self) -> None:
+        """Its function, which raises nothing."""
+        ...
+
+    def ended(self) -> None:
+        """Called in the hub when it is dead."""
+        ...
+
+    def cancel(self) -> object:
+        """Called in the hub when it is killed before it began."""
+        ...
+
+
 class Strand:
     """A greenlet of the hub, with those that its function may make under it."""
 
-    def __init__(self, core: Core, name: str, body: Callable[[], None], ended: Callable[[], None], cancel: Callable[[], object]) -> None:
-        self.core = core
-        self.name = name
-        self.body = body
-        self.ended = ended  # called in the hub when it is dead
-        self.cancel = cancel  # called in the hub when it is killed before it began
+    def __init__(self, core: Core, name: str, owner: Owner) -> None:
+        self.core: Core = core
+        self.name: str = name
+        self.owner: Owner | None = owner  # until it has ended
         self.root: Greenlet | None = None  # while it lives
-        self.number = 0  # its task
+        self.number: int = 0  # its task
         self.wait: Wait | None = None  # its last one
-        self.is_receiving = False  # which is one that `resume` ends
+        self.is_receiving: bool = False  # which is one that `resume` ends
         self.given: deque[Any] = deque()  # by `resume`, and not received yet
 
     def begin(self) -> None:
@@ -79,10 +93,17 @@ class Strand:
         self.number = _sync.task_new(self.name)
         previous = _sync.task_enter(self.number)
         try:
-            self.body()
+            assert self.owner is not None
+            self.owner.body()
         finally:
             _sync.task_leave(previous)
             _sync.task_exit(self.number)
+
+    def forget(self) -> Owner | None:
+        """It has ended, or will not begin. Whose it was."""
+        self.core.strands.pop(self, None)
+        owner, self.owner = self.owner, None
+        return owner
 
     def switch_to(self, greenlet: Greenlet, value: Any = None, *, error: BaseException | None = None) -> None:
         """In the hub: lets it go on in one of its greenlets, until it gives control back or ends."""
@@ -101,8 +122,9 @@ class Strand:
             core.running = None
         if root.dead:
             self.root = None
-            del core.strands[self]
-            self.ended()
+            owner = self.forget()
+            if owner is not None:
+                owner.ended()
 
     def receive(self) -> Any:
         """In it: waits for the next `resume`, and returns what that gives."""
@@ -127,8 +149,9 @@ class Strand:
     def kill(self, error: BaseException) -> None:
         """In the hub, when it has not ended."""
         if self.root is None:
-            self.core.strands.pop(self, None)
-            self.cancel()
+            owner = self.forget()
+            if owner is not None:
+                owner.cancel()
         elif self.wait is not None and self.wait.is_given:
             self.switch_to(self.wait.greenlet, error=error)
         else:  # it has switched to a greenlet of somebody else's
@@ -139,9 +162,9 @@ class Wait:
     """One time that a greenlet gives control back. Who comes first ends it; the others come in vain."""
 
     def __init__(self, strand: Strand, greenlet: Greenlet) -> None:
-        self.strand = strand
-        self.greenlet = greenlet
-        self.is_given = False
+        self.strand: Strand = strand
+        self.greenlet: Greenlet = greenlet
+        self.is_given: bool = False
 
     def give_control(self) -> Any:
         """In the greenlet."""

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["GLib", "Greenlet", "new_fd_source", "new_timer", "the_greenlet"]
+__all__ = ["GLib", "Greenlet", "GreenletModule", "new_fd_source", "new_timer", "the_greenlet"]
 
 
 def _repository(name: str) -> Any:
@@ -34,7 +34,7 @@ class Greenlet(Protocol):
     def throw(self, error: BaseException) -> Any: ...
 
 
-class _GreenletModule(Protocol):
+class GreenletModule(Protocol):
     GreenletExit: type[BaseException]
 
     def getcurrent(self) -> Greenlet: ...
@@ -42,13 +42,13 @@ class _GreenletModule(Protocol):
     def greenlet(self, run: Callable[..., object], parent: Greenlet) -> Greenlet: ...
 
 
-def the_greenlet() -> _GreenletModule:
+def the_greenlet() -> GreenletModule:
     """The package greenlet."""
     try:
         module: Any = importlib.import_module("greenlet")
     except ImportError as error:
         raise ImportError("selvedge.glib.GreenletHub needs greenlet (Debian: python3-greenlet), which is not there") from error
-    found: _GreenletModule = module
+    found: GreenletModule = module
     return found
 
 

@@ -9,10 +9,18 @@ import pickle
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 from selvedge import _interpreters
-from selvedge._errors import BrokenResourceError, ForkedError, SelvedgeError, TimedOutError, UnsupportedError, error, hook_failed
+from selvedge._errors import (
+    BrokenResourceError,
+    ForkedError,
+    SelvedgeError,
+    TimedOutError,
+    UnsupportedError,
+    error,
+    hook_failed,
+)
 from selvedge._interp_seed import main_program
 from selvedge._interp_wire import check_supported, dumps, loads, release_channels, retain_channels
 
@@ -100,7 +108,9 @@ def _remote_exception(pickled: bytes | None, name: str, text: str, traceback: st
 class Submission:
     """What a future knows of its job."""
 
-    def __init__(self, channels: tuple[int, ...], when_broken: Callable[[BaseException], BaseException] | None = None) -> None:
+    def __init__(
+        self, channels: tuple[int, ...], when_broken: Callable[[BaseException], BaseException] | None = None
+    ) -> None:
         self.process = os.getpid()
         self.channels = channels
         self.when_broken = when_broken
@@ -112,9 +122,11 @@ class Submission:
 
 
 class InterpreterFuture(concurrent.futures.Future[_T]):
-    """The future of a job in another interpreter. Its callbacks run on the job's worker, in the main interpreter, and must not block.
+    """The future of a job in another interpreter. Its callbacks run on the job's worker, in the main interpreter, and
+    must not block.
 
-    ``cancel()`` succeeds until a worker has begun the job. In a fork child, ``result()`` of a job of the parent raises ForkedError.
+    ``cancel()`` succeeds until a worker has begun the job. In a fork child, ``result()`` of a job of the parent
+    raises ForkedError.
     """
 
     def __init__(self, submission: Submission) -> None:
@@ -122,14 +134,15 @@ class InterpreterFuture(concurrent.futures.Future[_T]):
         self._submission = submission
 
     def cancel(self) -> bool:
-        """Cancels the job if no worker has begun it; then it never runs. True if it is cancelled. Does not block. Any thread."""
+        """Cancels the job if no worker has begun it; then it never runs. True if it is cancelled. Does not block. Any
+        thread."""
         if self._submission.job is not None and self._submission.is_ours():
             self._submission.job.cancel()
         return self.cancelled()
 
     def interrupt(self) -> bool:
-        """Has a job that runs get a KeyboardInterrupt at its next step in Python code, or in a wait for a channel; other blocking calls are
-        not cut short. True if it ran. Does not wait. Any thread."""
+        """Has a job that runs get a KeyboardInterrupt at its next step in Python code, or in a wait for a channel;
+        other blocking calls are not cut short. True if it ran. Does not wait. Any thread."""
         job = self._submission.job
         return job is not None and self._submission.is_ours() and job.interrupt()
 
@@ -139,8 +152,9 @@ class InterpreterFuture(concurrent.futures.Future[_T]):
         return job is not None and job.begun and not self.done()
 
     def result(self, timeout: float | None = None) -> _T:
-        """Waits up to ``timeout`` seconds for the result. Raises what the job raised, with a :class:`RemoteTraceback` as its cause;
-        HookFailedError if the interpreter could not be made; TimeoutError; concurrent.futures.CancelledError; ForkedError."""
+        """Waits up to ``timeout`` seconds for the result. Raises what the job raised, with a :class:`RemoteTraceback`
+        as its cause; HookFailedError if the interpreter could not be made; TimeoutError;
+        concurrent.futures.CancelledError; ForkedError."""
         self._check_process()
         return super().result(timeout)
 
@@ -151,7 +165,7 @@ class InterpreterFuture(concurrent.futures.Future[_T]):
 
     def _check_process(self) -> None:
         if not self._submission.is_ours() and not self.done():
-            raise ForkedError("the job runs in the parent process; this is a child made by fork, where nobody will finish it")
+            raise ForkedError("the job runs in the parent process; in this fork child nobody will finish it")
 
 
 def _finish(
@@ -195,8 +209,9 @@ def _take(submission: Submission, future: InterpreterFuture[Any], result: bytes)
 
 
 def _import_what_must_be_first() -> None:
-    """Modules with static types, which CPython fits to one interpreter after the other. In 3.13.0 the main one has to be the first. In 3.12
-    they are for the main one only, and are refused to others; without harm only if they are files (_interp_worker.py), or known to it."""
+    """Modules with static types, which CPython fits to one interpreter after the other. In 3.13.0 the main one has to
+    be the first. In 3.12 they are for the main one only, and are refused to others; without harm only if they are
+    files (_interp_worker.py), or known to it."""
     for name in ("_datetime", "_decimal", "_ctypes"):
         if name in sys.builtin_module_names or (name == "_datetime" and sys.version_info >= (3, 13)):
             try:
@@ -205,7 +220,9 @@ def _import_what_must_be_first() -> None:
                 pass
 
 
-def pack_call(what: Callable[..., object] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[bytes, tuple[int, ...]]:
+def pack_call(
+    what: Callable[..., object] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[bytes, tuple[int, ...]]:
     """A call as its pickle, and the channels in it."""
     if isinstance(what, str):
         compile(what, "<selvedge program>", "exec")  # a SyntaxError belongs here, not there
@@ -214,8 +231,8 @@ def pack_call(what: Callable[..., object] | str, args: tuple[Any, ...], kwargs: 
         raise TypeError(f"a function or the text of a program is needed, not {type(what).__name__}")
     if getattr(what, "__module__", None) == "__main__" and main_program()[0] is None:
         raise pickle.PicklingError(
-            f"{what!r} is defined in a main program that has no file (interactive, or -c): another interpreter cannot import it. "
-            "Put it into a module, or give its text"
+            f"{what!r} is defined in a main program that has no file (interactive, or -c): another interpreter cannot "
+            "import it. Put it into a module, or give its text"
         )
     try:
         return dumps(("call", what, args, kwargs))
@@ -223,31 +240,36 @@ def pack_call(what: Callable[..., object] | str, args: tuple[Any, ...], kwargs: 
         name = getattr(what, "__qualname__", "")
         if "<lambda>" in name or "<locals>" in name:
             raise pickle.PicklingError(
-                f"{what!r} cannot be imported by another interpreter: a function is sent by its module and name, so it must not be a "
-                "lambda or stand inside another function. Put it into a module, or give its text"
+                f"{what!r} cannot be imported by another interpreter: a function is sent by its module and name, so "
+                "it must not be a lambda or stand inside another function. Put it into a module, or give its text"
             ) from failed
         raise
 
 
 class InterpreterCache:
-    """Workers that each run a Python interpreter of their own, with its own GIL: pure-Python code in parallel, in one process.
+    """Workers that each run a Python interpreter of their own, with its own GIL: pure-Python code in parallel, in one
+    process.
 
-    ``name``: its workers are named ``<name>-<number>``. ``idle_timeout``: seconds after which an idle worker ends its interpreter; None is
-    never. ``max_workers``: the most workers at a time; jobs past it queue in order; None: no bound, every job runs at once.
-    ``initializer``, ``initargs``: called once in each new interpreter, before its first job; if it raises, that job fails with
-    HookFailedError, and the next one tries again.
+    ``name``: its workers are named ``<name>-<number>``. ``idle_timeout``: seconds after which an idle worker ends its
+    interpreter; None is never. ``max_workers``: the most workers at a time; jobs past it queue in order; None: no
+    bound, every job runs at once. ``initializer``, ``initargs``: called once in each new interpreter, before its
+    first job; if it raises, that job fails with HookFailedError, and the next one tries again.
 
-    The fields of CPython's interpreter configuration: ``own_gil``; ``check_multi_interp_extensions`` (modules that do not support
-    several interpreters are refused; needed for an own GIL); ``use_main_obmalloc`` (not with an own GIL); ``allow_threads``;
-    ``allow_daemon_threads`` (an interpreter does not end before its last thread); ``allow_exec``. With ``own_gil=False`` the interpreters
-    share the main one's GIL and, by default, may load any module. A fork inside a sub-interpreter is never allowed: CPython cannot do it.
+    The fields of CPython's interpreter configuration: ``own_gil``; ``check_multi_interp_extensions`` (modules that do
+    not support several interpreters are refused; needed for an own GIL); ``use_main_obmalloc`` (not with an own GIL);
+    ``allow_threads``; ``allow_daemon_threads`` (an interpreter does not end before its last thread); ``allow_exec``.
+    With ``own_gil=False`` the interpreters share the main one's GIL and, by default, may load any module; in CPython
+    3.12 interpreters that share a GIL do not take turns: the others wait until one waits or ends its job. A fork
+    inside a sub-interpreter is never allowed: CPython cannot do it.
 
-    Making an interpreter takes some 30 to 100 ms, ending one 5 to 10 ms; between that, a worker keeps it. While idle it holds no GIL. Each
-    has modules and module globals of its own; a worker's are kept from job to job, but which worker runs a job is not said.
+    Making an interpreter takes some 30 to 100 ms, ending one 5 to 10 ms; between that, a worker keeps it. While idle
+    it holds no GIL. Each has modules and module globals of its own; a worker's are kept from job to job, but which
+    worker runs a job is not said.
 
-    What runs: see :meth:`run`. The cache is made in the main interpreter (UnsupportedError in others, and before CPython 3.12); jobs come
-    from any of its threads. At the interpreter's exit, accepted jobs are finished and all interpreters ended; Ctrl-C then interrupts the
-    jobs, and a second Ctrl-C ends the process by SIGINT. In a child made by ``os.fork`` the cache works, with no workers.
+    What runs: see :meth:`run`. The cache is made in the main interpreter (UnsupportedError in others, and before
+    CPython 3.12); jobs come from any of its threads. At the interpreter's exit, accepted jobs are finished and all
+    interpreters ended; Ctrl-C then interrupts the jobs, and a second Ctrl-C ends the process by SIGINT. In a child
+    made by ``os.fork`` the cache works, with no workers.
 
     >>> with InterpreterCache(max_workers=2) as cache:
     ...     cache.run("sum(range(n))", n=10)
@@ -276,7 +298,7 @@ class InterpreterCache:
         if own_gil and not check:
             raise ValueError("an interpreter with its own GIL needs check_multi_interp_extensions")
         if own_gil and obmalloc:
-            raise ValueError("an interpreter with its own GIL cannot use the main interpreter's allocator (use_main_obmalloc)")
+            raise ValueError("an interpreter with its own GIL cannot use the main one's allocator (use_main_obmalloc)")
         if not obmalloc and not check:
             raise ValueError("without use_main_obmalloc, check_multi_interp_extensions is needed")
         if allow_daemon_threads and not allow_threads:
@@ -307,25 +329,33 @@ class InterpreterCache:
             allow_exec,
         )
 
-    def run(self, what: Callable[..., _T] | str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    @overload
+    def run(self, what: Callable[..., _T], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> _T: ...
+
+    @overload
+    def run(self, what: str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any: ...
+
+    def run(self, what: Callable[..., Any] | str, /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Runs a function or a program in one of the interpreters and returns its result.
 
-        A function is sent by reference: the interpreter imports its module and takes it from there by its name. ``sys.path`` is there what
-        it was here when the interpreter was made. A function of the main program (``__main__``) has the interpreter run that program's
-        file once as a module, in which ``__name__`` is not ``"__main__"``; from ``-c`` and interactive sessions there is no file, and
-        pickle.PicklingError is raised.
+        A function is sent by reference: the interpreter imports its module and takes it from there by its name.
+        ``sys.path`` is there what it was here when the interpreter was made. A function of the main program
+        (``__main__``) has the interpreter run that program's file once as a module, in which ``__name__`` is not
+        ``"__main__"``; from ``-c`` and interactive sessions there is no file, and pickle.PicklingError is raised.
 
-        A text is a program: it runs in a fresh namespace, in which ``args`` is the tuple of the arguments and each keyword argument a
-        variable. If its last statement is an expression, the result is its value, else None.
+        A text is a program: it runs in a fresh namespace, in which ``args`` is the tuple of the arguments and each
+        keyword argument a variable. If its last statement is an expression, the result is its value, else None.
 
         Arguments and result cross as pickles; :class:`Channel` objects arrive as handles to the same channel.
 
-        Blocks until the result is there; on the main thread Ctrl-C gets through. ``timeout`` in seconds covers all: then TimedOutError is
-        raised, and so with Ctrl-C a job that has not begun never runs, and one that runs is interrupted (``InterpreterFuture.interrupt``).
-        What the job raised is raised here, with a :class:`RemoteTraceback` as its cause; if it cannot be pickled, as :class:`RemoteError`.
-        HookFailedError: no interpreter could be made; its text says why. ClosedResourceError, SpawnError.
+        Blocks until the result is there; on the main thread Ctrl-C gets through. ``timeout`` in seconds covers all:
+        then TimedOutError is raised, and so with Ctrl-C a job that has not begun never runs, and one that runs is
+        interrupted (``InterpreterFuture.interrupt``). What the job raised is raised here, with a
+        :class:`RemoteTraceback` as its cause; if it cannot be pickled, as :class:`RemoteError`. HookFailedError: no
+        interpreter could be made; its text says why. ClosedResourceError, SpawnError.
         """
-        future: InterpreterFuture[Any] = self.submit(what, *args, **kwargs)
+        call, channels = pack_call(what, args, kwargs)
+        future = self._submit(pickle.dumps((None, None, call)), Submission(channels))
         try:
             return future.result(timeout)
         except BaseException as failed:
@@ -337,9 +367,15 @@ class InterpreterCache:
                 raise TimedOutError(f"the job was not done after {timeout} seconds") from None
             raise
 
-    def submit(self, what: Callable[..., _T] | str, /, *args: Any, **kwargs: Any) -> InterpreterFuture[Any]:
-        """As :meth:`run`, at once, with a future. Any thread of the main interpreter. Does not block, beyond starting a thread.
-        Raises ClosedResourceError, SpawnError, and what pickling raises."""
+    @overload
+    def submit(self, what: Callable[..., _T], /, *args: Any, **kwargs: Any) -> InterpreterFuture[_T]: ...
+
+    @overload
+    def submit(self, what: str, /, *args: Any, **kwargs: Any) -> InterpreterFuture[Any]: ...
+
+    def submit(self, what: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> InterpreterFuture[Any]:
+        """As :meth:`run`, at once, with a future. Any thread of the main interpreter. Does not block, beyond starting
+        a thread. Raises ClosedResourceError, SpawnError, and what pickling raises."""
         call, channels = pack_call(what, args, kwargs)
         return self._submit(pickle.dumps((None, None, call)), Submission(channels))
 
@@ -371,16 +407,18 @@ class InterpreterCache:
         self._native.trim(keep)
 
     def shutdown(self, timeout: float | None = None, *, cancel_queued: bool = False) -> None:
-        """Takes no more jobs, has the accepted ones finished, or with ``cancel_queued`` those cancelled that have not begun, and ends all
-        interpreters. Blocks until that is done, for up to ``timeout`` seconds; None is for ever; on the main thread Ctrl-C gets through.
-        Raises TimedOutError, when it goes on by itself; it may be called again. DeadlockError: called on one of its workers (a
-        future's callback) with a timeout other than 0."""
+        """Takes no more jobs, has the accepted ones finished, or with ``cancel_queued`` those cancelled that have not
+        begun, and ends all interpreters. Blocks until that is done, for up to ``timeout`` seconds; None is for ever;
+        on the main thread Ctrl-C gets through. Raises TimedOutError, when it goes on by itself; it may be called
+        again. DeadlockError: called on one of its workers (a future's callback) with a timeout other than 0."""
         self._native.shutdown(timeout, cancel_queued)
 
     def __enter__(self: _S) -> _S:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.shutdown()
 
     def __del__(self) -> None:
@@ -390,7 +428,8 @@ class InterpreterCache:
 
     def __repr__(self) -> str:
         stats = self.stats()
-        return f"<InterpreterCache {self.name!r}: {stats.interpreters} interpreters, {stats.busy} workers busy, {stats.jobs_queued} jobs queued>"
+        counts = f"{stats.interpreters} interpreters, {stats.busy} workers busy, {stats.jobs_queued} jobs queued"
+        return f"<InterpreterCache {self.name!r}: {counts}>"
 
 
 for _each in (InterpreterCache, InterpreterFuture, InterpreterStats, RemoteError, RemoteTraceback):

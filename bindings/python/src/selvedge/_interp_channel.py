@@ -42,16 +42,18 @@ class ChannelStats(NamedTuple):
 class Channel(_Native):
     """A line of items between threads of any interpreters of this process.
 
-    ``Channel(capacity=None, *, name=None)``: it holds ``capacity`` items before a send waits; None is any number, and with 0 a send waits
-    for its receiver. Any number of threads may send and receive; each item is received once, in the order of the sends.
+    ``Channel(capacity=None, *, name=None)``: it holds ``capacity`` items before a send waits; None is any number, and
+    with 0 a send waits for its receiver. Any number of threads may send and receive; each item is received once, in
+    the order of the sends.
 
-    A channel is handed to another interpreter as an argument or result of a job, or in an item of another channel: what arrives is a
-    second handle to the same channel. It lives as long as any handle, on its way or not. A pickle that one makes oneself does not keep
-    it alive. (Two channels that lie in each other's items keep each other alive.)
+    A channel is handed to another interpreter as an argument or result of a job, or in an item of another channel:
+    what arrives is a second handle to the same channel. It lives as long as any handle, on its way or not. A pickle
+    that one makes oneself does not keep it alive. (Two channels that lie in each other's items keep each other
+    alive.)
 
-    Waiting gives back the GIL of the waiting interpreter. On the main thread it is open to signals (Ctrl-C). A job that is interrupted
-    while it waits gets its KeyboardInterrupt there. For threads, asyncio and Trio tasks of one interpreter there is also
-    ``selvedge.sync.Channel``.
+    Waiting gives back the GIL of the waiting interpreter. On the main thread it is open to signals (Ctrl-C). A job
+    that is interrupted while it waits gets its KeyboardInterrupt there. For threads, asyncio and Trio tasks of one
+    interpreter there is also ``selvedge.sync.Channel``.
 
     >>> numbers = Channel()
     >>> numbers.send([1, 2, 3])
@@ -63,15 +65,16 @@ class Channel(_Native):
 
     @classmethod
     def attach(cls: type[_C], number: int) -> _C:
-        """A handle to the channel with that :attr:`id`, in any interpreter of the process. Raises ClosedResourceError if it has gone."""
+        """A handle to the channel with that :attr:`id`, in any interpreter of the process. Raises ClosedResourceError
+        if it has gone."""
         check_supported("A channel between interpreters")
         return _interpreters.attach(cls, number)
 
     def send(self, item: object, timeout: float | None = None) -> None:
         """Sends ``item``: bytes as they are, anything else as a pickle.
 
-        Waits up to ``timeout`` seconds for room; None is for ever. Raises TimedOutError; WouldBlock if ``timeout`` is 0 and there is no
-        room; ClosedResourceError; and what pickling raises. Then the item was not sent. Any thread.
+        Waits up to ``timeout`` seconds for room; None is for ever. Raises TimedOutError; WouldBlock if ``timeout`` is
+        0 and there is no room; ClosedResourceError; and what pickling raises. Then the item was not sent. Any thread.
         """
         if type(item) is bytes:
             self.send_item(_RAW, (), item, timeout)
@@ -90,8 +93,8 @@ class Channel(_Native):
     def recv(self, timeout: float | None = None) -> Any:
         """Receives the next item, waiting up to ``timeout`` seconds for it; None is for ever.
 
-        Raises TimedOutError; WouldBlock if ``timeout`` is 0 and nothing is there; ClosedResourceError if it is closed and empty; and what
-        unpickling raises, when the item is gone. Any thread.
+        Raises TimedOutError; WouldBlock if ``timeout`` is 0 and nothing is there; ClosedResourceError if it is closed
+        and empty; and what unpickling raises, when the item is gone. Any thread.
         """
         kind, ids, data = self.receive_item(timeout)
         if kind == _RAW:
@@ -106,8 +109,8 @@ class Channel(_Native):
         return self.recv(0)
 
     def close(self) -> None:
-        """Ends sending, for all handles: senders get ClosedResourceError, and so do receivers when the queued items are gone. Does not
-        block; may be called again."""
+        """Ends sending, for all handles: senders get ClosedResourceError, and so do receivers when the queued items
+        are gone. Does not block; may be called again."""
         super().close()
 
     def stats(self) -> ChannelStats:
@@ -138,7 +141,9 @@ class Channel(_Native):
     def __enter__(self: _C) -> _C:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import itertools
 import os
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+from selvedge._errors import TimedOutError
 from selvedge._interp_cache import InterpreterCache, InterpreterFuture, Submission, pack_call
 from selvedge._interp_wire import check_supported, dumps, release_channels, retain_channels
 
@@ -38,13 +40,14 @@ class _Chunk:
 class InterpreterExecutor(concurrent.futures.Executor):
     """Runs calls in interpreters with a GIL each, as ``ProcessPoolExecutor`` does in processes.
 
-    ``InterpreterExecutor(max_workers=None, *, cache=None, initializer=None, initargs=())``. Without ``cache`` it has one of its own, of at
-    most ``max_workers`` interpreters (None: one for each processor), which :meth:`shutdown` ends. With ``cache`` it shares that, under its
-    bound; ``max_workers`` must be None. ``initializer`` is called with ``initargs`` once in each interpreter, before the first call of this
-    executor there; if it raises, that call and those that wait get :class:`BrokenInterpreterExecutor`, and no more are taken.
+    ``InterpreterExecutor(max_workers=None, *, cache=None, initializer=None, initargs=())``. Without ``cache`` it has
+    one of its own, of at most ``max_workers`` interpreters (None: one for each processor), which :meth:`shutdown`
+    ends. With ``cache`` it shares that, under its bound; ``max_workers`` must be None. ``initializer`` is called with
+    ``initargs`` once in each interpreter, before the first call of this executor there; if it raises, that call and
+    those that wait get :class:`BrokenInterpreterExecutor`, and no more are taken.
 
-    Functions, arguments and results: as for :meth:`InterpreterCache.run`; a text is allowed in place of a function. Calls are cancelled by
-    ``Future.cancel()`` until they begin. At exit, calls that were submitted are finished.
+    Functions, arguments and results: as for :meth:`InterpreterCache.run`; a text is allowed in place of a function.
+    Calls are cancelled by ``Future.cancel()`` until they begin. At exit, calls that were submitted are finished.
     """
 
     def __init__(
@@ -57,9 +60,9 @@ class InterpreterExecutor(concurrent.futures.Executor):
     ) -> None:
         check_supported("InterpreterExecutor")
         if cache is not None and max_workers is not None:
-            raise ValueError("max_workers is for an executor with a cache of its own; the given cache has its own bound")
+            raise ValueError("max_workers is for an executor with a cache of its own; the given one has its bound")
         self._own = cache is None
-        self._cache = InterpreterCache("executor", max_workers=max_workers or os.cpu_count() or 1) if cache is None else cache
+        self._cache = cache or InterpreterCache("executor", max_workers=max_workers or os.cpu_count() or 1)
         self._lock = threading.Lock()
         self._pending: dict[concurrent.futures.Future[Any], Submission] = {}
         self._process = os.getpid()
@@ -72,16 +75,23 @@ class InterpreterExecutor(concurrent.futures.Executor):
             self._initializer, self._initializer_channels = pack_call(initializer, initargs, {})
             retain_channels(self._initializer_channels)
 
-    def submit(self, fn: Callable[..., _T] | str, /, *args: Any, **kwargs: Any) -> InterpreterFuture[_T]:
-        """Runs ``fn(*args, **kwargs)`` in an interpreter. Any thread of the main interpreter; does not wait. Raises RuntimeError after a
-        shutdown, BrokenInterpreterExecutor, and what pickling raises."""
+    @overload
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> InterpreterFuture[_T]: ...
+
+    @overload
+    def submit(self, fn: str, /, *args: Any, **kwargs: Any) -> InterpreterFuture[Any]: ...
+
+    def submit(self, fn: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> InterpreterFuture[Any]:
+        """Runs ``fn(*args, **kwargs)`` in an interpreter. Any thread of the main interpreter; does not wait. Raises
+        RuntimeError after a shutdown, BrokenInterpreterExecutor, and what pickling raises."""
         if isinstance(fn, _Chunk):
             call, channels = dumps(("chunk", fn.function, args, dict[str, Any]()))
         else:
             call, channels = pack_call(fn, args, kwargs)
         payload = pickle.dumps((self._key, self._initializer, call))
         submission = Submission(channels, self._break)
-        return self._cache._submit(payload, submission, functools.partial(self._note, submission))  # pyright: ignore[reportPrivateUsage]
+        note = functools.partial(self._note, submission)
+        return self._cache._submit(payload, submission, note)  # pyright: ignore[reportPrivateUsage]
 
     def _note(self, submission: Submission, future: InterpreterFuture[Any]) -> None:
         with self._guard():
@@ -93,7 +103,8 @@ class InterpreterExecutor(concurrent.futures.Executor):
         future.add_done_callback(self._forget)
 
     def _guard(self) -> threading.Lock:
-        """The lock; in a fork child a new one, for another thread of the parent may have had it, and its calls are not ours."""
+        """The lock; in a fork child a new one, for another thread of the parent may have had it, and its calls are
+        not ours."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._lock = threading.Lock()
@@ -128,8 +139,8 @@ class InterpreterExecutor(concurrent.futures.Executor):
         return itertools.chain.from_iterable(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Takes no more calls. ``wait``: blocks until all are done, and its own cache's interpreters have ended. ``cancel_futures``: calls
-        that have not begun are cancelled."""
+        """Takes no more calls. ``wait``: blocks until all are done, and its own cache's interpreters have ended.
+        ``cancel_futures``: calls that have not begun are cancelled."""
         with self._guard():
             self._is_shut_down = True
             pending = list(self._pending)
@@ -139,7 +150,8 @@ class InterpreterExecutor(concurrent.futures.Executor):
         if wait:
             concurrent.futures.wait(pending)
         if self._own:
-            self._cache.shutdown(None if wait else 0)
+            with contextlib.suppress(*(() if wait else (TimedOutError,))):
+                self._cache.shutdown(None if wait else 0)
 
     def __del__(self) -> None:
         channels: tuple[int, ...] = getattr(self, "_initializer_channels", ())

@@ -13,7 +13,8 @@ _code: bytes | None = None
 
 
 def main_program() -> tuple[str | None, str | None]:
-    """How another interpreter can run the main program's module: by its name, by its file, or not at all (``-c``, interactive)."""
+    """How another interpreter can run the main program's module: by its name, by its file, or not at all (``-c``,
+    interactive)."""
     main = sys.modules.get("__main__")
     spec: Any = getattr(main, "__spec__", None)
     if spec is not None and spec.name:

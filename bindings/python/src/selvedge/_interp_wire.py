@@ -1,4 +1,5 @@
-"""How values cross between interpreters: as pickles, with the channels that are in them counted while they are on their way."""
+"""How values cross between interpreters: as pickles, with the channels that are in them counted while they are on
+their way."""
 
 from __future__ import annotations
 
@@ -58,7 +59,8 @@ def dumps(value: object) -> tuple[bytes, tuple[int, ...]]:
         _collecting.ids = outer
 
 
-# What a worker's interpreter has in a module of another name. In 3.12 it has no _datetime and no _decimal, and their substitutes tell.
+# What a worker's interpreter has in a module of another name. In 3.12 it has no _datetime and no _decimal, and their
+# substitutes tell.
 _HERE = {MAIN: "__main__", "_pydatetime": "datetime", "_pydecimal": "decimal"}
 _THERE = tuple(name.encode() for name in _HERE)
 

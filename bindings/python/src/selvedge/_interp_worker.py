@@ -1,5 +1,5 @@
-"""What runs in a worker's sub-interpreter. It is executed there as the module ``_selvedge_worker`` and needs only the standard library,
-so that an interpreter begins quickly; the package itself is imported there when a job asks for it.
+"""What runs in a worker's sub-interpreter. It is executed there as the module ``_selvedge_worker`` and needs only the
+standard library, so that an interpreter begins quickly; the package itself is imported there when a job asks for it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def start(settings: bytes, options: bytes) -> str | None:
 
 
 def _refuse_single_phase() -> None:
-    """An extension module without multi-phase initialisation cannot be loaded here. CPython 3.12 finds that out by running its initialiser,
-    which leaves objects of this interpreter in static memory: the process crashes later. So the file is looked at first."""
+    """An extension module without multi-phase initialisation cannot be loaded here. CPython 3.12 finds that out by
+    running its initialiser, which leaves objects of this interpreter in static memory: the process crashes later. So
+    the file is looked at first."""
     from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
     create = ExtensionFileLoader.create_module
@@ -55,12 +56,14 @@ def _refuse_single_phase() -> None:
                     tail = block[-len(needed) :]
                 else:
                     raise ImportError(
-                        f"module {spec.name} does not support loading in a sub-interpreter: it has no multi-phase initialisation",
+                        f"module {spec.name} does not support loading in a sub-interpreter: "
+                        "it has no multi-phase initialisation",
                         name=spec.name,
                         path=spec.origin,
                     )
             if spec.name == "_zoneinfo" and not _can_import("_datetime"):
-                raise ImportError("_zoneinfo needs _datetime, which cannot be loaded here", name=spec.name, path=spec.origin)
+                text = "_zoneinfo needs _datetime, which cannot be loaded here"
+                raise ImportError(text, name=spec.name, path=spec.origin)
         return create(self, spec)
 
     ExtensionFileLoader.create_module = create_module  # type: ignore[method-assign]
@@ -75,8 +78,8 @@ def _can_import(name: str) -> bool:
 
 
 def load_main() -> None:
-    """Makes the main program's functions and classes importable from ``__main__``: runs it as a module of another name, once, so that
-    what stands under ``if __name__ == "__main__"`` does not run."""
+    """Makes the main program's functions and classes importable from ``__main__``: runs it as a module of another
+    name, once, so that what stands under ``if __name__ == "__main__"`` does not run."""
     if MAIN in sys.modules:
         return
     kind, where = _settings["main"]
@@ -186,7 +189,8 @@ def run(job: bytes) -> bytes:
 
 
 def fail(error: BaseException, kind: bytes = b"E") -> bytes:
-    """The exception as it goes to the main interpreter: pickled if that can be undone, and its type, text and traceback in any case."""
+    """The exception as it goes to the main interpreter: pickled if that can be undone, and its type, text and
+    traceback in any case."""
     text = _describe(error)
     pickled: bytes | None = None
     try:
@@ -227,8 +231,9 @@ def _flush() -> None:
 
 
 def finish() -> None:
-    """Called before the interpreter's end: what that would do itself first, in a state in which everything is there still. In 3.13.0 the
-    worker is a foreign thread for ``threading`` here, and the record of it complains if it goes later."""
+    """Called before the interpreter's end: what that would do itself first, in a state in which everything is there
+    still. In 3.13.0 the worker is a foreign thread for ``threading`` here, and the record of it complains if it goes
+    later."""
     threading: Any = sys.modules.get("threading")
     if threading is not None:
         threading._shutdown()
@@ -236,5 +241,7 @@ def finish() -> None:
     atexit: Any = __import__("atexit")
     atexit._run_exitfuncs()
     if threading is not None:
-        vars(getattr(threading, "_thread_local_info", threading.local())).pop("_track_dummy_thread_ref", None)
+        record: Any = getattr(threading, "_thread_local_info", None)
+        if hasattr(record, "_track_dummy_thread_ref"):
+            del record._track_dummy_thread_ref
     _flush()

@@ -7,12 +7,15 @@ threads, and nobody waits on one.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import copy
 import itertools
 import logging
 import os
 import sys
 import threading
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -33,6 +36,9 @@ _T = TypeVar("_T")
 
 _LOGGER = logging.getLogger("concurrent.futures")
 _NUMBERS = itertools.count()
+# Seconds. Calls that wait in line are run by one job of the cache for so long: a job for each has its price, for calls that do next to nothing a
+# higher one than the call. Not where locks are in use: they belong to the job.
+_SHARED_TIME = 0.001
 _BROKEN = "an initializer failed, and the executor cannot be used any more"
 
 
@@ -50,8 +56,9 @@ class Executor(ThreadPoolExecutor):
     one. With a cache these can be more threads than ``max_workers``, one after the other. If it raises, the executor is broken: calls
     that wait, and later ``submit``, get ``concurrent.futures.thread.BrokenThreadPool``.
 
-    Every call is a job of its own: it begins with an empty ``contextvars`` context, and a lock of ``selvedge.sync`` that it holds at its end
-    breaks. An executor that is dropped without ``shutdown`` finishes what was submitted.
+    Every call begins with an empty ``contextvars`` context, and a lock of ``selvedge.sync`` that it holds at its end breaks. Each is a job of
+    the cache with its own ``before_job`` and ``after_job`` hooks; only, in a program that has not imported ``selvedge.sync``, calls that wait in
+    line may share a job for up to a millisecond. An executor that is dropped without ``shutdown`` finishes what was submitted.
 
     At the end of the program, what was submitted is finished first, before ``atexit`` callbacks run; submitting is refused from then on.
     In a child made by ``os.fork`` the executor works as a new one; calls of the parent that were not done end there with ``ForkedError``, and
@@ -73,7 +80,7 @@ class Executor(ThreadPoolExecutor):
             raise TypeError(f"cache must be a selvedge.ThreadCache or None, not {type(cache).__name__}")
         prefix = thread_name_prefix or f"Executor-{next(_NUMBERS)}"
         super().__init__(max_workers, prefix, initializer, initargs)
-        self._pool = _Pool(cache or default_cache(), self._max_workers, prefix, initializer, initargs)
+        self._pool = _Pool(cache if cache is not None else default_cache(), self._max_workers, prefix, initializer, initargs)
 
     @property
     def cache(self) -> ThreadCache:
@@ -115,6 +122,7 @@ class Executor(ThreadPoolExecutor):
         else has been done. ``cancel_futures``: calls that no thread has begun, and for which none is on its way, are cancelled, and who waits for
         them is told. Any thread.
         """
+        self._shutdown = True  # as others know it, who look
         self._pool.close()
         if cancel_futures:
             self._pool.cancel_pending()
@@ -281,6 +289,15 @@ class _Pool:
             self.close_slot(slot)
             return False
 
+    def follow(self, slot: _Slot, call: Call[Any]) -> Call[Any] | None:
+        """`ended`, and the first call of the line for the same job."""
+        with self.lock:
+            self.running.discard(call)
+            following = self.pop() if slot.generation == self.generation else None
+            if following is None:
+                self.tell_if_idle()
+            return following
+
     def ended(self, call: Call[Any]) -> None:
         with self.lock:
             self.running.discard(call)
@@ -351,10 +368,10 @@ class _Slot:
         return None
 
     def run(self) -> None:
-        """The job: one call, if there still is one.
+        """The job: one call, or several short ones, if there still are any.
 
-        Who waits for the result is told in `deliver`, when the thread is free again and so gets what they submit next. Callbacks are called
-        here: they may block, and wait for other calls, which must not be given to this very thread.
+        Who waits for the last result is told in `deliver`, when the thread is free again and so gets what they submit next. Callbacks are
+        called here: they may block, and wait for other calls, which must not be given to this very thread.
         """
         pool = self.pool
         pool.local.is_inside = True
@@ -362,7 +379,14 @@ class _Slot:
             pool.initialize(self)
             self.call = call = pool.take(self)
             if call is not None:
+                until = time.monotonic() + _SHARED_TIME
                 call.run()
+                while pool.pending and time.monotonic() < until and "selvedge._sync" not in sys.modules:
+                    call.tell(with_callbacks=True)
+                    self.call = call = pool.follow(self, call)
+                    if call is None:
+                        break
+                    contextvars.Context().run(call.run)
             del call  # see `invoke`
         finally:
             pool.local.is_inside = False
@@ -428,7 +452,8 @@ def _finish_all() -> None:
     global _is_exiting
     _is_exiting = True
     for pool in list(_pools):
-        pool.join()
+        with contextlib.suppress(DeadlockError):  # a host ends Python inside a call
+            pool.join()
 
 
 def _after_fork() -> None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from outcome import Outcome
 
@@ -27,7 +27,7 @@ from selvedge._errors import (
     WrongThreadError,
 )
 from selvedge._glib_core import Core, Strand
-from selvedge._glib_gi import GLib, new_fd_source
+from selvedge._glib_gi import GLib, new_fd_source, the_greenlet
 from selvedge.cache import ThreadCache, default_cache
 
 __all__ = ["GreenletHub", "HostLoop", "Task"]
@@ -47,7 +47,8 @@ class HostLoop(_loop.HostLoop):
     """A queue into a GLib main context: callables of any thread run on the thread that iterates it.
 
     ``context``: a ``GLib.MainContext``; None is the calling thread's default one. ``priority``: of the source that drains the queue, one of
-    GLib's. ``name`` and ``on_error``: as of `selvedge.aio.HostLoop`. The thread that makes it is to iterate the context; see `bind`.
+    GLib's. ``name``: what it is called in messages. ``on_error``: called with the exception of a `call_soon` callable; None: ``sys.unraisablehook``.
+    The thread that makes it is to iterate the context; see `bind`.
 
     While a callable runs nothing else is taken from the queue, also not by a main loop that it runs itself. One that a callback of
     something else runs, a timer's for instance, does take. The loop lives until it is closed. Raises SelvedgeError.
@@ -104,15 +105,13 @@ class Task(Future[_T]):
     def __init__(self, core: Core, name: str, run: Callable[[], _T]) -> None:
         super().__init__()
         self._core = core
-        self._run: Callable[[], _T] | None = run
-        self._strand = Strand(core, name, self._body, self._tell, self.cancel)
-        self._ended: tuple[bool, Any] | None = None
-        self._is_asked = False
+        self._body = _Body(self, run)
+        self._strand = Strand(core, name, self._body)
         core.strands[self._strand] = None
         try:
             core.loop.call_soon(self._begin)
         except BaseException:
-            del core.strands[self._strand]
+            self._strand.forget()
             raise
 
     @property
@@ -161,20 +160,20 @@ class Task(Future[_T]):
 
     def result(self, timeout: float | None = None) -> _T:
         """What its function returned; or raises what that raised. Waits as `join` does; TimedOutError if ``timeout`` seconds passed first."""
-        self._is_asked = True
+        self._body.is_asked = True
         self._join_or_raise(timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What its function raised, or None. Waits as `result` does."""
-        self._is_asked = True
+        self._body.is_asked = True
         self._join_or_raise(timeout)
         return super().exception(0)
 
     def __del__(self) -> None:
-        ended = self._ended
-        if ended is not None and not ended[0] and not self._is_asked and not isinstance(ended[1], CancelledError):
-            raise ended[1]
+        body = self._body
+        if not body.is_result and not body.is_asked and not isinstance(body.value, CancelledError):
+            raise body.value
 
     def _join_or_raise(self, timeout: float | None) -> None:
         if not self.join(timeout):
@@ -184,28 +183,46 @@ class Task(Future[_T]):
         if self.set_running_or_notify_cancel():
             self._strand.begin()
         else:
-            self._core.strands.pop(self._strand, None)
-
-    def _body(self) -> None:
-        run, self._run = self._run, None
-        assert run is not None
-        try:
-            self._ended = True, run()
-        except self._core.greenlets.GreenletExit:
-            self._ended = False, CancelledError(f"the greenlet {self.name} was killed")
-        except BaseException as error:
-            self._ended = False, error
-
-    def _tell(self) -> None:
-        assert self._ended is not None
-        if self._ended[0]:
-            self.set_result(self._ended[1])
-        else:
-            self.set_exception(self._ended[1])
+            self._strand.forget()
 
     def _kill(self, error: BaseException | None) -> None:
         if not self.done():
             self._strand.kill(error if error is not None else self._core.greenlets.GreenletExit())
+
+
+class _Body(Generic[_T]):
+    """The function of a task, and then what became of it."""
+
+    def __init__(self, task: Task[_T], run: Callable[[], _T]) -> None:
+        self.task: Task[_T] | None = task  # until it has ended
+        self.run: Callable[[], _T] | None = run
+        self.is_result: bool = True
+        self.value: Any = None
+        self.is_asked: bool = False  # whether somebody has wanted to know
+
+    def body(self) -> None:
+        task, run, self.run = self.task, self.run, None
+        assert task is not None and run is not None
+        try:
+            self.value = run()
+        except the_greenlet().GreenletExit:
+            self.is_result, self.value = False, CancelledError(f"the greenlet {task.name} was killed")
+        except BaseException as error:
+            self.is_result, self.value = False, error
+        del task, run  # a traceback holds this frame
+
+    def ended(self) -> None:
+        task, self.task = self.task, None
+        assert task is not None
+        if self.is_result:
+            task.set_result(self.value)
+        else:
+            task.set_exception(self.value)
+
+    def cancel(self) -> None:
+        task, self.task, self.run = self.task, None, None
+        assert task is not None
+        task.cancel()
 
 
 class GreenletHub:
@@ -247,6 +264,12 @@ class GreenletHub:
         name = f"{getattr(fn, '__name__', 'greenlet')}-{next(self._count)}"
         return Task(self._core, name, lambda: fn(*args, **kwargs))
 
+    def current(self) -> Task[Any] | None:
+        """The task whose greenlet runs on the calling thread, or None."""
+        strand = self._core.current()
+        task: Task[Any] | None = getattr(strand.owner, "task") if strand is not None else None
+        return task
+
     # ---- in a greenlet ----
 
     def wait(self) -> Any:
@@ -282,7 +305,8 @@ class GreenletHub:
             with contextlib.suppress(ClosedResourceError, ForkedError):
                 self._loop.call_soon(wait.wake, outcome)
 
-        (self._cache or default_cache()).start_thread_soon(lambda: fn(*args, **kwargs), deliver)
+        cache = self._cache if self._cache is not None else default_cache()
+        cache.start_thread_soon(lambda: fn(*args, **kwargs), deliver)
         outcome: Outcome[_T] = wait.give_control()
         return outcome.unwrap()
 
@@ -372,7 +396,9 @@ class GreenletHub:
         if operation is None:
             return None
         try:
-            with core.timer(timeout, expire):
+            if timeout == 0:
+                expire()
+            with core.timer(timeout or None, expire):
                 wait.give_control()
         except BaseException:
             if not is_condition:

@@ -1,4 +1,5 @@
-"""Interpreters with a GIL of their own, as workers: pure-Python code in parallel, in one process. CPython 3.12 and later.
+"""Interpreters with a GIL of their own, as workers: pure-Python code in parallel, in one process. CPython 3.12 and
+later.
 
 Make an interpreter and run code in it; the worker keeps it for the next job:
 
@@ -31,10 +32,11 @@ End the interpreters, or leave that to the exit of Python, which does it too:
 
 On CPython 3.10 and 3.11 this module can be imported, and everything in it raises UnsupportedError.
 
-What CPython leaves open: in an interpreter with its own GIL, extension modules load only if they say that they support it. Of the standard
-library these do not: in 3.12 ``_datetime``, ``_decimal`` and ``_zoneinfo`` (the slower Python versions are used), ``_ctypes``, ``_curses``,
-``_tkinter`` and ``readline``; in 3.13 the last three. Others are refused with ImportError. A child made by ``os.fork`` in the main interpreter has
-no sub-interpreters, whoever made them: CPython itself would end the child if there are any.
+What CPython leaves open: in an interpreter with its own GIL, extension modules load only if they say that they
+support it. Of the standard library these do not: in 3.12 ``_datetime``, ``_decimal`` and ``_zoneinfo`` (the slower
+Python versions are used), ``_ctypes``, ``_curses``, ``_tkinter`` and ``readline``; in 3.13 the last three. Others are
+refused with ImportError. A child made by ``os.fork`` in the main interpreter has no sub-interpreters, whoever made
+them: CPython itself would end the child if there are any.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ if SUPPORTED:
 else:
 
     def interpreter_id() -> int:
+        """The number of the interpreter that calls; 0 is the main one."""
         check_supported("interpreter_id")
         raise AssertionError("unreachable")
 

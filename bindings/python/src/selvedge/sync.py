@@ -1,16 +1,22 @@
 """Locks for threads and greenlets, with the signatures of `threading`, that break instead of hanging.
 
-- A lock belongs to who took it: a thread, a greenlet, a job of a cache, or a `task`. Only that releases it. If it ends while it holds the lock,
-  everybody who waits, and everybody who comes later, gets `selvedge.BrokenResourceError` with the names of the lock and of its owner, and
+- A lock belongs to who took it: a thread, a greenlet, a job of a cache, or a `task`. Only that releases it. If it ends
+  while it holds the lock,
+  everybody who waits, and everybody who comes later, gets `selvedge.BrokenResourceError` with the names of the lock
+  and of its owner, and
   whoever knows the data calls ``repair()``.
-- A wait that would close a ring of waits is refused with `selvedge.DeadlockError`, whose ``ring`` names all on the way round. So is taking a
+- A wait that would close a ring of waits is refused with `selvedge.DeadlockError`, whose ``ring`` names all on the way
+  round. So is taking a
   `Lock` twice.
 - Waiting lets go of the GIL; on Python's main thread signals are handled meanwhile, so Ctrl-C ends a wait.
 - The same objects can be awaited: ``selvedge.aio.Lock(lock)``, ``selvedge.trio.Lock(lock)``. All stand in one line. And
   ``Lock(face)`` here is the lock behind another face.
-- In a child of `os.fork` a lock that another thread of the parent held raises `selvedge.ForkedError`; ``repair()`` takes it.
+- In a child of `os.fork` a lock that another thread of the parent held raises `selvedge.ForkedError`; ``repair()``
+  takes it.
 
-Times are seconds. A blocking wait in a greenlet stops all greenlets of its thread; what it could never get for that reason is refused.
+Times are seconds. A thread's task is called what the thread is called at its first use of all this, cut to 15 bytes;
+a `task` block can give it a longer name. A blocking wait in a greenlet stops all greenlets of its thread; what it could never get for that
+reason is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from selvedge import _sync
-from selvedge._face_barrier import BrokenBarrierError, SharedBarrier
+from selvedge._face_barrier import Arrival, BrokenBarrierError, SharedBarrier
 from selvedge._sync import (
     BoundedSemaphore,
     CapacityLimiter,
@@ -55,12 +61,13 @@ __all__ = [
 
 
 def current_task() -> int:
-    """The number of the task that the caller acts for: that of its `task` block, its greenlet, its job or its thread."""
+    """The number of the task that the caller acts for: its `task` block's, greenlet's, job's or thread's."""
     return _sync.task_current()
 
 
 def interrupt(task: int) -> None:
-    """Has the blocking wait of a task, or else its next one, end with `selvedge.CancelledError`. Any thread; does not block.
+    """Has the blocking wait of a task, or else its next one, end with `selvedge.CancelledError`. Any thread; does not
+    block.
 
     Python's main thread is woken by signals instead. StaleTaskError if the task has ended.
     """
@@ -68,16 +75,18 @@ def interrupt(task: int) -> None:
 
 
 class task:
-    """``with task("order 17"):`` has a task of its own own what the block takes, on this thread (inside one: in this greenlet).
+    """``with task("order 17"):`` has a task of its own own what the block takes, on this thread (inside one: in this
+    greenlet).
 
-    The task ends with the block: what it still holds breaks. ``number`` is what `interrupt` takes, and ``report``, after the block, what it had in hand.
+    The task ends with the block: what it still holds breaks. ``number`` is what `interrupt` takes, and ``report``,
+    after the block, what it had in hand.
     """
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name
-        self.number = 0
+        self.name: str | None = name
+        self.number: int = 0
         self.report: TaskReport | None = None
-        self._previous = 0
+        self._previous: int = 0
 
     def __enter__(self) -> task:
         if self.number:
@@ -86,7 +95,9 @@ class task:
         self._previous = _sync.task_enter(self.number)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         _sync.task_leave(self._previous)
         self.report = _sync.task_exit(self.number)
 
@@ -94,7 +105,8 @@ class task:
 class Barrier:
     """Lets ``parties`` threads, and tasks of any kind, go on when all have come.
 
-    ``action`` is called by the last to come, before anybody goes on; if it raises, the barrier breaks. ``timeout`` is what `wait` takes if it is given none.
+    ``action`` is called by the last to come, before anybody goes on; if it raises, the barrier breaks. ``timeout`` is
+    what `wait` takes if it is given none.
     In place of ``parties``, another face: then both are one barrier.
     """
 
@@ -137,19 +149,20 @@ class Barrier:
     def wait(self, timeout: float | None = None) -> int:
         """Waits until all have come; gives a number from 0 to ``parties - 1``, another one to each.
 
-        `threading.BrokenBarrierError` if the barrier is or gets broken, by a wait that takes longer than ``timeout`` seconds, by one that an exception ends
+        `threading.BrokenBarrierError` if the barrier is or gets broken, by a wait that takes longer than ``timeout``
+        seconds, by one that an exception ends
         (as Ctrl-C does), by `abort`, or by the action. Blocks.
         """
         shared = self._native
-        arrival = shared.arrive()
-        if not arrival.is_last:
-            try:
-                passed = arrival.go.wait(shared.timeout if timeout is None else timeout)
-            except BaseException:
+        arrival: Arrival | None = None
+        try:
+            arrival = shared.arrive()
+            if not arrival.is_last and not arrival.go.wait(shared.timeout if timeout is None else timeout):
                 shared.leave(arrival, breaks=True)
-                raise
-            if not passed:
+        except BaseException:
+            if arrival is not None:
                 shared.leave(arrival, breaks=True)
+            raise
         return shared.check(arrival)
 
     def reset(self) -> None:

@@ -1,5 +1,5 @@
-"""Trio on Selvedge: its threads on a `selvedge.ThreadCache`, guest runs with a thread starter of their own, executors awaited, and the
-locks of `selvedge.sync` in their awaited form.
+"""Trio on Selvedge: its threads on a `selvedge.ThreadCache`, guest runs with a thread starter of their own, executors
+awaited, and the locks of `selvedge.sync` in their awaited form.
 
     import selvedge.trio
 

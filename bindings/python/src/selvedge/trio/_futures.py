@@ -24,12 +24,13 @@ async def run_in_executor(
 ) -> T:
     """Runs ``fn(*args)`` in an executor, and returns what it returns or raises what it raises.
 
-    When the Trio task is cancelled and the call has not begun, it never does. If it has begun, the task waits for its end, and has its
-    result in spite of the cancellation; with ``abandon_on_cancel`` it leaves at once, and nobody hears of the result.
+    When the Trio task is cancelled and the call has not begun, it never does. If it has begun, the task waits for its
+    end, and has its result in spite of the cancellation; with ``abandon_on_cancel`` it leaves at once, and nobody hears
+    of the result.
 
-    ``executor`` is any `concurrent.futures.Executor`: a `selvedge.Executor`, a pool of threads, of processes or of interpreters. Unlike with
-    `trio.to_thread.run_sync`, ``fn`` gets no copy of the task's context variables (it may run in another process), and
-    `trio.from_thread` needs its ``trio_token`` there.
+    ``executor`` is any `concurrent.futures.Executor`: a `selvedge.Executor`, a pool of threads, of processes or of
+    interpreters. Unlike with `trio.to_thread.run_sync`, ``fn`` gets no copy of the task's context variables (it may run
+    in another process), and `trio.from_thread` needs its ``trio_token`` there.
 
     In a Trio task; it waits, and is a checkpoint.
 
@@ -47,11 +48,11 @@ async def run_in_executor(
 async def wrap_future(future: Future[T], *, abandon_on_cancel: bool = False) -> T:
     """Waits for a `concurrent.futures.Future`, and returns or raises its result.
 
-    When the Trio task is cancelled, so is the future. If that comes too late the task waits for the result, and has it in spite of the
-    cancellation; with ``abandon_on_cancel`` it leaves at once.
+    When the Trio task is cancelled, so is the future. If that comes too late the task waits for the result, and has it
+    in spite of the cancellation; with ``abandon_on_cancel`` it leaves at once.
 
-    In a Trio task; it waits, and is a checkpoint. Any number of tasks and threads can wait for one future; the first that is cancelled
-    cancels it for all.
+    In a Trio task; it waits, and is a checkpoint. Any number of tasks and threads can wait for one future; the first
+    that is cancelled cancels it for all.
 
     Raises:
         TypeError: ``future`` is none (an `asyncio.Future` belongs to its own loop).

@@ -31,15 +31,15 @@ def start_guest_run(
 ) -> None:
     """`trio.lowlevel.start_guest_run`, with one parameter more: who starts this run's threads.
 
-    ``start_thread_soon(fn, deliver, name)`` is to call ``deliver(outcome.capture(fn))`` once, on a thread of its choice that is free to
-    block, with ``name`` (a str or None) as the thread's name meanwhile. ``fn`` blocks, ``deliver`` does not. `selvedge.ThreadCache.start_thread_soon`
-    does that, and so the threads of one run can be the workers of a cache of their own. It is called from this thread, and from this
-    run's jobs; it must not wait.
+    ``start_thread_soon(fn, deliver, name)`` is to call ``deliver(outcome.capture(fn))`` once, on a thread of its choice
+    that is free to block, with ``name`` (a str or None) as the thread's name meanwhile. ``fn`` blocks, ``deliver`` does
+    not. `selvedge.ThreadCache.start_thread_soon` does that, and so the threads of one run can be the workers of a cache
+    of their own. It is called from this thread, and from this run's jobs; it must not wait.
 
-    It gets every thread that this run asks for: its polls, `trio.to_thread.run_sync`, `trio.lowlevel.start_thread_soon` in the run, and
-    in the jobs that it has started in this way. Other runs are not touched, nor is what the process has installed with `install`.
-    To refuse, it raises: the task that asked for a thread gets the exception; a poll that is refused ends the run, with
-    `trio.TrioInternalError` as its outcome and the exception as the cause of that.
+    It gets every thread that this run asks for: its polls, `trio.to_thread.run_sync`, `trio.lowlevel.start_thread_soon`
+    in the run, and in the jobs that it has started in this way. Other runs are not touched, nor is what the process has
+    installed with `install`. To refuse, it raises: the task that asked for a thread gets the exception; a poll that is
+    refused ends the run, with `trio.TrioInternalError` as its outcome and the exception as the cause of that.
 
     None: the run's threads are those of the process, `install`'s or Trio's.
 

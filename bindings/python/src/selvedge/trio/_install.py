@@ -1,8 +1,9 @@
 """Trio's threads on our workers: for the whole process (install), or for one guest run (Run, which _guest.py begins).
 
-Whatever Trio starts a thread for goes through one method of one object, its process-wide thread cache. That method is replaced as long
-as a cache is installed or a run with a thread starter of its own lives; Trio's own is put back then. Those two names, the object and the
-method, are all that is used of Trio's internals, and they are looked for when this module is imported.
+Whatever Trio starts a thread for goes through one method of one object, its process-wide thread cache. That method is
+replaced as long as a cache is installed or a run with a thread starter of its own lives; Trio's own is put back then.
+Those two names, the object and the method, are all that is used of Trio's internals, and they are looked for when this
+module is imported.
 """
 
 from __future__ import annotations
@@ -33,27 +34,26 @@ StartThreadSoon: TypeAlias = Callable[[Job, Deliver, "str | None"], object]
 METHOD = "start_thread_soon"
 
 
-def _find_thread_cache() -> Any:
-    """Trio's module with its thread cache, or ImportError if it is not built as we know it."""
+def _find_thread_cache() -> Any | None:
+    """Trio's module with its thread cache; None if it is not built as we know it."""
     try:
         module: Any = importlib.import_module("trio._core._thread_cache")
-        method = vars(type(module.THREAD_CACHE))[METHOD]
-        parameters = list(inspect.signature(method).parameters)
-        known = parameters == ["self", "fn", "deliver", "name"] and trio.lowlevel.start_thread_soon.__globals__ is vars(module)
-    except (ImportError, AttributeError, KeyError, TypeError, ValueError):
-        known = False
-    if not known:
-        raise ImportError(
-            f"Trio {trio.__version__} keeps its thread cache in another way than selvedge.trio knows (it knows Trio 0.27 to 0.35), "
-            "so it cannot be put on a selvedge.ThreadCache",
-            name=__name__,
-        )
-    return module
+        parameters = list(inspect.signature(getattr(module.THREAD_CACHE.__class__, METHOD)).parameters)
+        is_used = trio.lowlevel.start_thread_soon.__globals__ is vars(module)
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
+    return module if is_used and parameters == ["self", "fn", "deliver", "name"] else None
 
 
 _trio: Any = _find_thread_cache()
-_trio_class: Any = type(_trio.THREAD_CACHE)
-_trio_method: Callable[[Any, Job, Deliver, str | None], None] = vars(_trio_class)[METHOD]
+if _trio is None:
+    raise ImportError(
+        f"Trio {trio.__version__} keeps its thread cache in another way than selvedge.trio knows (which is that "
+        "of Trio 0.27 to 0.35), so it cannot be put on a selvedge.ThreadCache",
+        name=__name__,
+    )
+_trio_class: Any = _trio.THREAD_CACHE.__class__
+_trio_method: Callable[[Any, Job, Deliver, str | None], None] = getattr(_trio_class, METHOD)
 
 # Guards what follows. Held across a fork, so that a child finds it free and the rest consistent.
 _changing = threading.Lock()
@@ -73,8 +73,8 @@ class Run:
         try:
             self._start_thread_soon(partial(self._inside, fn), partial(self._inside, deliver), name)
         except Exception as refusal:
-            # A poll is started between the tasks, in a callback of the host's. Raised there it would be the host's error, and the run
-            # would wait for the poll for ever; delivered it ends the run.
+            # A poll is started between the tasks, in a callback of the host's. Raised there it would be the host's
+            # error, and the run would wait for the poll for ever; delivered it ends the run.
             if _in_task():
                 raise
             told = outcome.Error(refusal)
@@ -156,7 +156,7 @@ def _settle() -> None:
 
     A run that was abandoned without an end leaves ours in place, which then does what Trio's does.
     """
-    found = vars(_trio_class)[METHOD]
+    found: object = getattr(_trio_class, METHOD)
     if _installed is None and not _live:
         if found is _start_thread_soon:
             setattr(_trio_class, METHOD, _trio_method)
@@ -224,14 +224,15 @@ class Installation:
 
 
 def install(cache: ThreadCache | None = None) -> Installation:
-    """Lets all of Trio's threads, in the whole process, be workers of ``cache`` from now on; None: the process's shared cache.
+    """Lets all of Trio's threads, in the whole process, be workers of ``cache`` from now on; None: the process's shared
+    cache.
 
-    That is `trio.to_thread.run_sync`, `trio.lowlevel.start_thread_soon`, the polls of guest runs, and whatever else in Trio takes a
-    thread. So they have the hooks of the cache, and share its workers with everybody who uses it. Threads that Trio has started
-    already finish their jobs and end as they would have.
+    That is `trio.to_thread.run_sync`, `trio.lowlevel.start_thread_soon`, the polls of guest runs, and whatever else in
+    Trio takes a thread. So they have the hooks of the cache, and share its workers with everybody who uses it. Threads
+    that Trio has started already finish their jobs and end as they would have.
 
-    Doing it again with the same cache changes nothing. The result is a context manager: leaving it uninstalls, if it was this call that
-    installed.
+    Doing it again with the same cache changes nothing. The result is a context manager: leaving it uninstalls, if it
+    was this call that installed.
 
     Any thread, inside a run of Trio or not; does not block. Works in a fork child, where it stays installed.
 
@@ -253,7 +254,9 @@ def install(cache: ThreadCache | None = None) -> Installation:
         if _installed is cache:
             return Installation(cache, made=False)
         if _installed is not None:
-            raise BusyResourceError(f"Trio's threads are on {_installed!r} already: call selvedge.trio.uninstall() first")
+            raise BusyResourceError(
+                f"Trio's threads are on {_installed!r} already: call selvedge.trio.uninstall() first"
+            )
         _installed = cache
         try:
             _settle()
@@ -266,8 +269,8 @@ def install(cache: ThreadCache | None = None) -> Installation:
 def uninstall() -> None:
     """Gives Trio back its own threads, from the next one on.
 
-    Jobs that are in flight end on their workers, and are delivered; nobody waits for them here. Guest runs with a thread starter of their
-    own (`start_guest_run`) keep it.
+    Jobs that are in flight end on their workers, and are delivered; nobody waits for them here. Guest runs with a
+    thread starter of their own (`start_guest_run`) keep it.
 
     Any thread; does not block.
 

@@ -1,33 +1,25 @@
-"""Locks for Trio, with Trio's signatures, on objects that threads and asyncio tasks can share. `selvedge.trio` shows them."""
+"""Locks for Trio, with Trio's signatures, on objects that threads and asyncio tasks can share. `selvedge.trio` shows them.
+
+Here are locks, conditions and semaphores; the others are in _flow.py.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import sys
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TypeVar
 
 import trio
-from trio.lowlevel import ParkingLotStatistics, cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection
+from trio.lowlevel import ParkingLotStatistics, checkpoint_if_cancelled, enable_ki_protection
 
-from selvedge import _errors, _sync
-from selvedge._face_barrier import SharedBarrier
-from selvedge._faces import ClosableFace, Face, Primitive, native_of, pack, unpack
-from selvedge.trio._loop import Owner, RunPart, Wait, kick, own_number, owner_here, part_here
-from selvedge.trio._trio_errors import (
-    BrokenBarrierError,
-    BrokenResourceError,
-    BusyResourceError,
-    ClosedResourceError,
-    EndOfChannel,
-    WouldBlock,
-    as_trio,
-)
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer, Self
+from selvedge import _sync
+from selvedge._faces import native_of, publish
+from selvedge.trio import _flow, _trio_errors
+from selvedge.trio._base import TrioFace, call, wait_in_line
+from selvedge.trio._flow import Barrier, CapacityLimiter, Channel, Event
+from selvedge.trio._loop import Wait, kick, owner_here, part_here
+from selvedge.trio._trio_errors import BrokenBarrierError, BrokenResourceError, BusyResourceError, ClosedResourceError, EndOfChannel, WouldBlock
 
 __all__ = [
     "Barrier",
@@ -48,56 +40,10 @@ __all__ = [
     "WouldBlock",
 ]
 
-_P = TypeVar("_P", bound=Primitive)
 _L = TypeVar("_L", bound="_sync.Lock | _sync.RLock")
-_T = TypeVar("_T")
-
-# Each method that waits is a checkpoint, as Trio's own are: it raises Cancelled at once if its scope is cancelled, without having taken anything;
-# once it has, it is not cancelled any more, and lets others run before it returns.
 
 
-def _call(fn: Callable[[], _T]) -> _T:
-    """Calls into the library, with errors that are also Trio's."""
-    try:
-        return fn()
-    except _errors.SelvedgeError as error:
-        known = as_trio(error)
-        if known is error:
-            raise
-        raise known from None
-
-
-async def _wait(
-    take: Callable[[int], bool] | None, begin: Callable[[int, int, Wait], _sync.Op | None], on_grant: Callable[[], object] | None = None
-) -> None:
-    """A wait that may be cancelled until it is over: ``take(task)``, if it can be had at once; else ``begin(task, loop, done)``, its operation."""
-    await checkpoint_if_cancelled()
-    owner = owner_here()
-    op = None
-    try:
-        if take is None or not take(owner.number):
-            wait = Wait(owner.part, on_grant)
-            op = begin(owner.number, owner.part.address(), wait)
-    except _errors.SelvedgeError as error:
-        raise as_trio(error) from None
-    if op is not None:
-        await wait.sleep(partial(wait.abandon, op))
-        return
-    if on_grant is not None:
-        on_grant()
-    await cancel_shielded_checkpoint()
-
-
-class _TrioFace(ClosableFace[_P]):
-    __slots__ = ()
-
-    def close(self) -> None:
-        """Sends everybody in line away with ClosedResourceError, and lets nobody in any more. Any thread; does not wait."""
-        self._native.close()
-        kick()
-
-
-class _TaskLock(_TrioFace[_L]):
+class _TaskLock(TrioFace[_L]):
     __slots__ = ()
 
     @enable_ki_protection
@@ -107,13 +53,13 @@ class _TaskLock(_TrioFace[_L]):
         DeadlockError (a RuntimeError) if the wait would close a ring; BrokenResourceError if the owner ended while holding it; ClosedResourceError.
         """
         native = self._native
-        await _wait(lambda task: native.acquire(False, task=task), native.acquire_async)
+        await wait_in_line(lambda task: native.acquire(False, task=task), native.acquire_async)
 
     @enable_ki_protection
     def acquire_nowait(self) -> None:
         """`acquire` that raises WouldBlock instead of waiting."""
-        native = self._native
-        if not _call(lambda: native.acquire(False, task=own_number())):
+        native, number = self._native, owner_here().number
+        if not call(lambda: native.acquire(False, task=number)):
             raise WouldBlock("somebody holds the lock")
 
     @enable_ki_protection
@@ -143,7 +89,8 @@ class _TaskLock(_TrioFace[_L]):
     @enable_ki_protection
     def repair(self) -> None:
         """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if it is not broken."""
-        _call(lambda: self._native.repair(task=own_number()))
+        native, number = self._native, owner_here().number
+        call(lambda: native.repair(task=number))
 
     def statistics(self) -> trio.LockStatistics:
         """``locked``, ``owner`` (None also if that is no task of this run), ``tasks_waiting`` (of all kinds)."""
@@ -183,7 +130,7 @@ class RLock(_TaskLock[_sync.RLock]):
         super().__init__(_sync.RLock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.RLock, "RLock"))
 
 
-class Condition(_TrioFace[_sync.Condition]):
+class Condition(TrioFace[_sync.Condition]):
     """Waits for a change of what a lock protects. ``async with condition: ...`` holds the lock.
 
     lock: a face of a `Lock` or an `RLock`, or of a condition, of which this is to be one; None makes a new `Lock`.
@@ -232,7 +179,7 @@ class Condition(_TrioFace[_sync.Condition]):
     @enable_ki_protection
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         # A wait that ended with BrokenResourceError does not hold the lock; that error is not to be hidden by another one.
-        if error is None or self._native.lock.owner == own_number():
+        if error is None or self._native.lock.owner == owner_here().number:
             self.release()
 
     @enable_ki_protection
@@ -245,19 +192,19 @@ class Condition(_TrioFace[_sync.Condition]):
         await checkpoint_if_cancelled()
         owner = owner_here()
         wait = Wait(owner.part)
-        op = _call(lambda: self._native.wait_async(owner.number, owner.part.address(), wait))
+        op = call(lambda: self._native.wait_async(owner.number, owner.part.address(), wait))
         owner.part.drain()
         await wait.sleep(partial(wait.take_back, op))
 
     @enable_ki_protection
     def notify(self, n: int = 1) -> None:
         """Notifies up to ``n`` waiters, who waits longest first; they go in line for the lock. NotOwnerError if this task does not hold it."""
-        self._native.notify(n, task=own_number())
+        self._native.notify(n, task=owner_here().number)
 
     @enable_ki_protection
     def notify_all(self) -> None:
         """Notifies all."""
-        self._native.notify_all(task=own_number())
+        self._native.notify_all(task=owner_here().number)
 
     def statistics(self) -> trio.ConditionStatistics:
         """``tasks_waiting`` (of all kinds), ``lock_statistics``."""
@@ -267,7 +214,7 @@ class Condition(_TrioFace[_sync.Condition]):
         return ("locked" if self.locked() else "unlocked") + self._waiting()
 
 
-class Semaphore(_TrioFace[_sync.Semaphore]):
+class Semaphore(TrioFace[_sync.Semaphore]):
     """A number of permits, which nobody owns. First come, first served.
 
     initial_value: how many are free at first, or another face of a semaphore, of which this is to be one.
@@ -302,13 +249,13 @@ class Semaphore(_TrioFace[_sync.Semaphore]):
     async def acquire(self, n: int = 1) -> None:
         """Takes ``n`` permits, waiting for them. ClosedResourceError."""
         native = self._native
-        await _wait(lambda task: native.acquire(False, n=n, task=task), lambda task, loop, done: native.acquire_async(task, loop, done, n))
+        await wait_in_line(lambda task: native.acquire(False, n=n, task=task), lambda task, loop, done: native.acquire_async(task, loop, done, n))
 
     @enable_ki_protection
     def acquire_nowait(self, n: int = 1) -> None:
         """`acquire` that raises WouldBlock instead of waiting."""
         native = self._native
-        if not _call(lambda: native.acquire(False, n=n)):
+        if not call(lambda: native.acquire(False, n=n)):
             raise WouldBlock("no permit is free")
 
     @enable_ki_protection
@@ -346,355 +293,4 @@ class BoundedSemaphore(Semaphore):
             super().__init__(native_of(initial_value, _sync.BoundedSemaphore, "BoundedSemaphore"))
 
 
-class Event(_TrioFace[_sync.Event]):
-    """Something that has happened or not. Like Trio's it cannot be cleared here; if another face clears it, who was waiting goes all the same.
-
-    shared: another face of an event, of which this is to be one; None makes a new one.
-    name: what messages and the wait graph call a new one.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, shared: _sync.Face[_sync.Event] | None = None, *, name: str | None = None) -> None:
-        super().__init__(_sync.Event(name=name) if shared is None else native_of(shared, _sync.Event, "Event"))
-
-    def is_set(self) -> bool:
-        """Whether it is set."""
-        return self._native.is_set()
-
-    @enable_ki_protection
-    def set(self) -> None:
-        """Sets it: everybody who waits goes. Any thread; does not wait. ClosedResourceError."""
-        _call(self._native.set)
-        kick()
-
-    @enable_ki_protection
-    async def wait(self) -> None:
-        """Waits until it is set. ClosedResourceError."""
-        await _wait(None, self._native.wait_async)
-
-    def statistics(self) -> trio.EventStatistics:
-        """``tasks_waiting`` (of all kinds)."""
-        return trio.EventStatistics(tasks_waiting=self._native.stats()["waiting"])
-
-    def __bool__(self) -> bool:
-        raise NotImplementedError("an event is no bool: ask event.is_set()")
-
-    def _describe(self) -> str:
-        return ("set" if self.is_set() else "unset") + self._waiting()
-
-
-class Barrier(Face[SharedBarrier]):
-    """A place where ``parties`` wait for each other.
-
-    parties: how many, or another face of a barrier, of which this is to be one.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, parties: int | _sync.Face[SharedBarrier], *, name: str | None = None) -> None:
-        super().__init__(SharedBarrier(parties, name=name) if isinstance(parties, int) else native_of(parties, SharedBarrier, "Barrier"))
-
-    @enable_ki_protection
-    async def wait(self) -> int:
-        """Waits until all have come. Returns a number from 0 to parties - 1, another for each.
-
-        A cancelled wait leaves, and the barrier waits for another party instead. BrokenBarrierError.
-        """
-        await checkpoint_if_cancelled()
-        shared = self._native
-        arrival = _call(shared.arrive)
-        if arrival.is_last:
-            kick()
-            await cancel_shielded_checkpoint()
-        else:
-            try:
-                await _wait(None, arrival.go.wait_async)
-            except BaseException:
-                shared.leave(arrival, breaks=False)
-                raise
-        return _call(partial(shared.check, arrival))
-
-    @enable_ki_protection
-    def abort(self) -> None:
-        """Breaks the barrier: who waits and who comes later has BrokenBarrierError. Does not wait."""
-        self._native.abort()
-        kick()
-
-    @enable_ki_protection
-    def reset(self) -> None:
-        """Makes it as new; who waits has BrokenBarrierError. Does not wait."""
-        self._native.reset()
-        kick()
-
-    @property
-    def parties(self) -> int:
-        """How many it takes."""
-        return self._native.parties
-
-    @property
-    def n_waiting(self) -> int:
-        """How many wait."""
-        return self._native.n_waiting
-
-    @property
-    def broken(self) -> bool:
-        """Whether it is broken, until a `reset`."""
-        return self._native.broken
-
-    def _describe(self) -> str:
-        return f"{'broken' if self.broken else 'filling'}, waiters:{self.n_waiting}/{self.parties}"
-
-
-class CapacityLimiter(_TrioFace[_sync.CapacityLimiter]):
-    """A number of tokens, at most one for each borrower. A task that ends returns its token.
-
-    total_tokens: how many, ``math.inf`` for no bound, or another face of a limiter, of which this is to be one.
-    name: what messages and the wait graph call a new one.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, total_tokens: float | _sync.Face[_sync.CapacityLimiter], *, name: str | None = None) -> None:
-        if isinstance(total_tokens, int | float):
-            super().__init__(_sync.CapacityLimiter(_check_total(total_tokens), name=name))
-        else:
-            super().__init__(native_of(total_tokens, _sync.CapacityLimiter, "CapacityLimiter"))
-
-    @property
-    def total_tokens(self) -> float:
-        """How many there are; may be set, also below what is borrowed."""
-        return self._native.total_tokens
-
-    @total_tokens.setter
-    def total_tokens(self, total: float) -> None:
-        self._native.total_tokens = _check_total(total)
-        kick()
-
-    @property
-    def borrowed_tokens(self) -> int:
-        """How many are out."""
-        return self._native.borrowed_tokens
-
-    @property
-    def available_tokens(self) -> float:
-        """How many are free."""
-        return self._native.available_tokens
-
-    @enable_ki_protection
-    async def acquire(self) -> None:
-        """Borrows a token for this task, waiting for it.
-
-        DuplicateError (a RuntimeError) if it has one; DeadlockError (of a limiter of 1); ClosedResourceError.
-        """
-        await self.acquire_on_behalf_of(None)
-
-    @enable_ki_protection
-    async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Borrows a token for another Trio task, or any other hashable object. What is no task has it until `release_on_behalf_of`."""
-        native = self._native
-        task, thing = _borrower(borrower)
-        if task is None:
-            await _wait(None, lambda waiter, loop, done: native.acquire_async(waiter, loop, done, on_behalf_of=thing))
-        else:
-            number = part_here().owner_of(task).number
-            await _wait(None, lambda waiter, loop, done: native.acquire_async(number, loop, done), partial(self._note, task))
-
-    @enable_ki_protection
-    def acquire_nowait(self) -> None:
-        """`acquire` that raises WouldBlock instead of waiting."""
-        self.acquire_on_behalf_of_nowait(None)
-
-    @enable_ki_protection
-    def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
-        """`acquire_on_behalf_of` that raises WouldBlock instead of waiting."""
-        native = self._native
-        task, thing = _borrower(borrower)
-        number = part_here().owner_of(task).number if task is not None else 0
-        if not _call(lambda: native.acquire(False, on_behalf_of=thing, task=number)):
-            raise WouldBlock("no token is free")
-        if task is not None:
-            self._note(task)
-
-    @enable_ki_protection
-    def release(self) -> None:
-        """Returns this task's token. NotOwnerError (a RuntimeError) if it has none. Does not wait."""
-        self.release_on_behalf_of(None)
-
-    @enable_ki_protection
-    def release_on_behalf_of(self, borrower: object) -> None:
-        """Returns the token of ``borrower``."""
-        task, thing = _borrower(borrower)
-        if task is None:
-            self._native.release(on_behalf_of=thing)
-        else:
-            self._native.release(task=part_here().owner_of(task).number)
-            self._holders().pop(task, None)
-        kick()
-
-    def _holders(self) -> dict[trio.lowlevel.Task, RunPart]:
-        return _holders.setdefault(self._native, {})
-
-    def _note(self, task: trio.lowlevel.Task) -> None:
-        self._holders()[task] = part_here()
-
-    def statistics(self) -> trio.CapacityLimiterStatistics:
-        """``borrowed_tokens``, ``total_tokens``, ``tasks_waiting`` (of all kinds), ``borrowers`` (of these Trio tasks and things, no threads)."""
-        stats = self._native.stats()
-        holders = self._holders()
-        for task, part in list(holders.items()):
-            if not part.has(task):
-                del holders[task]  # ended, and its token is returned
-        return trio.CapacityLimiterStatistics(
-            borrowed_tokens=stats["borrowed"],
-            total_tokens=self.total_tokens,
-            borrowers=[*holders, *self._native.borrowers],
-            tasks_waiting=stats["waiting"],
-        )
-
-    @enable_ki_protection
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.release()
-
-    def _describe(self) -> str:
-        return f"{self.borrowed_tokens}/{self.total_tokens}{self._waiting()}"
-
-
-def _check_total(total: float) -> float:
-    if not isinstance(total, int) and total != math.inf:
-        raise TypeError("total_tokens must be an int or math.inf")
-    if total < 0:
-        raise ValueError("total_tokens must be at least 0")
-    return total
-
-
-def _borrower(borrower: object) -> tuple[trio.lowlevel.Task | None, object]:
-    """A task, or something else that is to have the token; None is the running task."""
-    if borrower is None:
-        return trio.lowlevel.current_task(), None
-    if isinstance(borrower, trio.lowlevel.Task):
-        return borrower, None
-    return None, borrower
-
-
-# Which Trio tasks have a token, for the statistics: the library knows them as numbers.
-_holders: WeakKeyDictionary[_sync.CapacityLimiter, dict[trio.lowlevel.Task, RunPart]] = WeakKeyDictionary()
-
-
-class Channel(_TrioFace[_sync.Channel]):
-    """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is closed.
-
-    capacity: how many items it holds before a send waits; None: any number; 0: none, each send waits for its receiver; or another face of a
-    channel, of which this is to be one. Objects are pickled, as those of `selvedge.sync.Channel`; bytes go as they are.
-    name: what messages and the wait graph call a new one.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, capacity: int | _sync.Face[_sync.Channel] | None = None, *, name: str | None = None) -> None:
-        if capacity is None or isinstance(capacity, int):
-            super().__init__(_sync.Channel(capacity, name=name))
-        else:
-            super().__init__(native_of(capacity, _sync.Channel, "Channel"))
-
-    @enable_ki_protection
-    async def send(self, obj: object) -> None:
-        """Sends an object, waiting for room. ClosedResourceError. On an error, and when this is cancelled, it was not sent."""
-        await self.send_bytes(pack(obj))
-
-    @enable_ki_protection
-    async def receive(self) -> Any:
-        """Receives the next object, waiting for one. EndOfChannel when it is closed and empty. Only for senders that one trusts: it unpickles."""
-        return unpack(await self.receive_bytes())
-
-    @enable_ki_protection
-    async def send_bytes(self, data: Buffer) -> None:
-        """Sends bytes: see `send`."""
-        await checkpoint_if_cancelled()
-        owner = owner_here()
-        wait = Wait(owner.part)
-        op = _call(lambda: self._native.send_bytes_async(owner.number, owner.part.address(), wait, data))
-        owner.part.drain()
-        if op is None:
-            await cancel_shielded_checkpoint()
-        else:
-            await wait.sleep(partial(wait.withdraw, op))
-
-    @enable_ki_protection
-    async def receive_bytes(self) -> bytes:
-        """Receives bytes: see `receive`."""
-        await checkpoint_if_cancelled()
-        try:
-            data = self.receive_bytes_nowait()
-        except WouldBlock:
-            data = await self._receive_later(owner_here())
-        else:
-            await cancel_shielded_checkpoint()
-        return data
-
-    async def _receive_later(self, owner: Owner) -> bytes:
-        wait = Wait(owner.part)
-        try:
-            op = self._native.recv_bytes_async(owner.number, owner.part.address(), wait)
-            received: bytes = await wait.sleep(partial(wait.abandon, op))
-            return received
-        except _errors.ClosedResourceError as error:
-            raise EndOfChannel(*error.args) from None
-
-    @enable_ki_protection
-    def send_nowait(self, obj: object) -> None:
-        """`send` that raises WouldBlock instead of waiting."""
-        self.send_bytes_nowait(pack(obj))
-
-    @enable_ki_protection
-    def receive_nowait(self) -> Any:
-        """`receive` that raises WouldBlock instead of waiting."""
-        return unpack(self.receive_bytes_nowait())
-
-    @enable_ki_protection
-    def send_bytes_nowait(self, data: Buffer) -> None:
-        """`send_bytes` that raises WouldBlock instead of waiting."""
-        _call(lambda: self._native.send_bytes_nowait(data))
-        kick()
-
-    @enable_ki_protection
-    def receive_bytes_nowait(self) -> bytes:
-        """`receive_bytes` that raises WouldBlock instead of waiting."""
-        try:
-            data = _call(self._native.recv_bytes_nowait)
-        except _errors.ClosedResourceError as error:
-            raise EndOfChannel(*error.args) from None
-        kick()
-        return data
-
-    async def aclose(self) -> None:
-        """`close`, and a checkpoint."""
-        self.close()
-        await trio.lowlevel.checkpoint()
-
-    @property
-    def capacity(self) -> int | None:
-        """How many items it holds before a send waits; None: any number."""
-        return self._native.capacity
-
-    def __len__(self) -> int:
-        return len(self._native)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self.receive()
-        except EndOfChannel:
-            raise StopAsyncIteration from None
-
-    def _describe(self) -> str:
-        return f"{len(self)} items" + (", closed" if self.closed else "")
+publish("selvedge.trio", sys.modules[__name__], _flow, _trio_errors)

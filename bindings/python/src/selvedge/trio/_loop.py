@@ -176,14 +176,6 @@ def owner_here() -> Owner:
     return _owners.get(task) or part_here().owner_of(task)
 
 
-def own_number() -> int:
-    """The number of the running Trio task; 0, the thread's own, where there is none."""
-    try:
-        return owner_here().number
-    except RuntimeError:
-        return 0
-
-
 def kick() -> None:
     """Lets those of this run go on that a release has just let go, as Trio's own primitives do: with no way round the system task."""
     try:
