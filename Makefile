@@ -12,21 +12,23 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^const ABI: u32 = \([0-9]*\);/\1/p' build.rs)
 OUT := target/release
 
-.PHONY: help lib header lint demo demo-deadlock demo-guest test check bench install clean setup-demo setup-guest setup-test setup-check setup-bench runtimes
+.PHONY: help lib header lint demo demo-deadlock demo-guest test wheel python check bench install clean wheels-installed setup-demo setup-guest setup-wheel setup-test setup-check setup-bench runtimes
 
 help:
 	@echo 'make demo     install what is missing and run the main job: three runtimes in one process, one thread cache (ARGS=--help)'
 	@echo 'make demo-deadlock   a ring of three tasks in C, Java and Python is refused where it would close; drawn to target/demo/deadlock.svg'
 	@echo 'make demo-guest   Trio as the guest of a GLib main loop, its threads attached to a JVM for their whole lives: who ran where, counted'
 	@echo 'make test     install what is missing and run every test'
-	@echo 'make check    the slow tests: models, sanitizers, memcheck, full-size storms'
+	@echo 'make wheel    the Python package: a wheel for every CPython found, in target/wheels'
+	@echo 'make python   install the wheels into environments and run their tests alone (ARGS=3.12: the trials with that in their names)'
+	@echo 'make check    the slow tests: models, sanitizers, memcheck, full-size storms, the Python package under ASan (CHECK=python: one stage)'
 	@echo 'make bench    the side-by-side benchmarks; writes docs/benchmarks.md (ARGS=locks: one suite)'
 	@echo 'make lib      the library: $(OUT)/libselvedge.so and libselvedge.a'
 	@echo 'make install  PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make header   generate include/selvedge.h anew after a change in src/capi'
 	@echo 'make lint     rustfmt, clippy and the SAFETY lines'
 
-setup-demo setup-guest setup-test setup-check setup-bench: setup-%:
+setup-demo setup-guest setup-wheel setup-test setup-check setup-bench: setup-%:
 	@tools/setup.sh $*
 
 runtimes:
@@ -53,13 +55,24 @@ demo-deadlock: setup-demo runtimes lib
 demo-guest: setup-guest runtimes lib
 	@$(MAKE) --no-print-directory -s -C examples-c/trio_guest run PREFIX=
 
-test: setup-test runtimes lib lint
+test: setup-test runtimes lib lint wheels-installed
 	cargo test --release --locked
+
+wheels-installed: runtimes lib
+	@tools/wheels.sh build
+	@tools/wheels.sh install
+
+wheel: setup-wheel runtimes lib
+	@tools/wheels.sh build
+	@ls -1 target/wheels/*.whl
+
+python: setup-test runtimes lib wheels-installed
+	cargo test --release --locked --test python -- $(ARGS)
 
 check: setup-check runtimes lib
 	tools/check.sh $(CHECK)
 
-bench: setup-bench runtimes lib
+bench: setup-bench runtimes lib wheels-installed
 	cargo run --release --locked -p selvedge-benches -- --write docs $(ARGS)
 
 install: lib

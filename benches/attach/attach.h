@@ -77,6 +77,8 @@ static void serve(selv_cache *bare, selv_cache *hooked, selv_job_fn with_hooks, 
       ns = run_jobs(hooked, with_hooks, count);
     } else if (strcmp(command, "perjob") == 0) {
       ns = run_jobs(bare, per_job, count);
+    } else if (strcmp(command, "ensurekept") == 0) {
+      ns = run_jobs(hooked, per_job, count);
     } else {
       printf("error unknown command %s\n", command);
       fflush(stdout);

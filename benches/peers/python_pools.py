@@ -1,6 +1,8 @@
-"""Trio's thread cache and Python's ThreadPoolExecutor, driven over standard input: see src/peers/child.rs for the protocol.
+"""Trio's thread cache, Python's ThreadPoolExecutor and Selvedge's package, driven over standard input: see src/peers/child.rs for
+the protocol.
 
-Usage: python_pools.py trio|futures. The waiter is a threading.Lock, which Trio's cache uses for its workers too.
+Usage: python_pools.py trio|futures|thread|selvedge|selvedge-max|selvedge-executor. The waiter is a threading.Lock, which Trio's cache
+uses for its workers too.
 """
 
 import os
@@ -77,6 +79,53 @@ class Futures:
 
     def close(self):
         self._pool.shutdown()
+
+
+class Executor:
+    """selvedge.Executor, in the shape of Futures."""
+
+    def __init__(self, threads, idle=None):
+        import selvedge
+
+        self._pool = selvedge.Executor(threads)
+
+    submit = Futures.submit
+    close = Futures.close
+
+
+class Cache:
+    """selvedge.ThreadCache, in the shape of TrioCache."""
+
+    bound = None
+
+    def __init__(self, threads, idle=None):
+        import selvedge
+
+        self._cache = selvedge.ThreadCache(max_workers=threads if self.bound else None)
+
+    submit = TrioCache.submit
+
+    def close(self):
+        self._cache.shutdown()
+
+
+class BoundedCache(Cache):
+    bound = True
+
+
+class NoPool:
+    def __init__(self, threads, idle=None):
+        pass
+
+    def submit(self, done, work=nothing):
+        def job():
+            work()
+            done()
+
+        threading.Thread(target=job, daemon=True).start()
+
+    def close(self):
+        """Each thread ends by itself."""
 
 
 def round_trips(pool, latch, count):
@@ -238,7 +287,15 @@ COMMANDS = {
 
 
 def main():
-    kind = {"trio": TrioCache, "futures": Futures}[sys.argv[1]]
+    kinds = {
+        "trio": TrioCache,
+        "futures": Futures,
+        "thread": NoPool,
+        "selvedge": Cache,
+        "selvedge-max": BoundedCache,
+        "selvedge-executor": Executor,
+    }
+    kind = kinds[sys.argv[1]]
 
     def make(threads=os.cpu_count(), idle=None):
         return kind(threads, idle)

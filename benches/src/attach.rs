@@ -51,6 +51,38 @@ pub fn versions() -> Vec<String> {
 
 /// The rows of one runtime, sharing one process.
 pub fn rows(kind: &'static str, root: &'static Path, jobs: u32) -> Vec<Entrant> {
+    let names = [
+        ("none", "no call, the hand-off alone", "none"),
+        ("hooks", "**Selvedge** with the preset's hooks", "hooks"),
+        ("per-job", "attach and detach in every job", "perjob"),
+    ];
+    rows_of(kind, &names, root, jobs)
+}
+
+/// For Python once more, with the row of an extension that knows nothing of Selvedge, on a worker that keeps its state.
+pub fn callback_rows(root: &'static Path, jobs: u32) -> Vec<Entrant> {
+    let names = [
+        (
+            "hooks",
+            "**Selvedge** `selv_python_begin`, state kept",
+            "hooks",
+        ),
+        (
+            "kept",
+            "Selvedge, `PyGILState_Ensure`, state kept",
+            "ensurekept",
+        ),
+        ("per-job", "`PyGILState_Ensure`, no state kept", "perjob"),
+    ];
+    rows_of("python", &names, root, jobs)
+}
+
+fn rows_of(
+    kind: &'static str,
+    names: &[(&'static str, &'static str, &'static str)],
+    root: &'static Path,
+    jobs: u32,
+) -> Vec<Entrant> {
     let child: Rc<RefCell<Option<Child>>> = Rc::default();
     let row = |id: &str, label: &str, command: &'static str| {
         let child = child.clone();
@@ -73,11 +105,10 @@ pub fn rows(kind: &'static str, root: &'static Path, jobs: u32) -> Vec<Entrant> 
             }),
         }
     };
-    vec![
-        row("none", "no call, the hand-off alone", "none"),
-        row("hooks", "**Selvedge** with the preset's hooks", "hooks"),
-        row("per-job", "attach and detach in every job", "perjob"),
-    ]
+    names
+        .iter()
+        .map(|(id, label, command)| row(id, label, command))
+        .collect()
 }
 
 fn start(program: &Program, root: &Path) -> Result<Child, String> {

@@ -13,6 +13,7 @@ mod plot;
 mod pool;
 mod proc;
 mod process;
+mod python;
 mod report;
 mod scenarios;
 #[allow(dead_code)]
@@ -36,7 +37,7 @@ use suites::{Suite, SUITES};
     about = "Selvedge side by side with other thread pools, locks, channels and event loops"
 )]
 struct Options {
-    /// What to measure: pools, locks, loops [default: all]
+    /// What to measure: pools, locks, loops, python [default: all]
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
     /// Rounds that count, after one to warm up

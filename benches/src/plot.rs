@@ -129,7 +129,7 @@ fn panel(
 ) -> Result<(), Box<dyn Error>> {
     let rows = table.ranking();
     root.draw(&Text::new(
-        table.scenario.title,
+        table.scenario.title.replace('`', ""),
         (left, top),
         font(15, INK, true),
     ))?;

@@ -3,11 +3,11 @@
 use crate::entrants::Entrant;
 use crate::marks::Mark;
 use crate::peers::selvedge;
+use crate::plot;
 use crate::proc::{self, Disturbance};
 use crate::scenarios::{Sample, Scenario};
 use crate::stats::{paired_ratio, summary, Summary};
 use crate::suites::Suite;
-use crate::{attach, plot};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -215,9 +215,9 @@ pub fn run(run: &Run) -> String {
     )
 }
 
-fn markdown(tables: &[Table], marks: &[Mark], run: &Run) -> String {
+fn markdown(suite: &Suite, tables: &[Table], marks: &[Mark], run: &Run) -> String {
     let mut text = String::new();
-    let versions = attach::versions();
+    let versions = (suite.versions)(Path::new(env!("BENCH_ROOT")));
     writeln!(text, "| | |\n|---|---|").unwrap();
     writeln!(text, "| Date | {} |", proc::today()).unwrap();
     writeln!(text, "| Machine | {} |", proc::machine()).unwrap();
@@ -316,7 +316,10 @@ pub fn write(
     run: &Run,
 ) -> Result<(), String> {
     let (before, after) = frame(folder, suite)?;
-    let new = format!("{before}\n\n{}\n{after}", markdown(tables, marks, run));
+    let new = format!(
+        "{before}\n\n{}\n{after}",
+        markdown(suite, tables, marks, run)
+    );
     let page = folder.join(PAGE);
     fs::write(&page, new).map_err(|e| format!("{}: {e}", page.display()))?;
     let picture = folder.join(suite.picture);

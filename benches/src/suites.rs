@@ -1,10 +1,12 @@
 //! What belongs together in one run, one section of the page and one picture.
 
+use crate::attach;
 use crate::entrants::{Cast as Pools, Entrant};
 use crate::locks::{self, Cast as Locks};
 use crate::loops::{self, Cast as Loops};
 use crate::marks::{self, Mark};
 use crate::peers::list;
+use crate::python::{self, Cast as Python};
 use crate::report::Table;
 use crate::scenarios::{self, Scenario};
 use std::path::Path;
@@ -18,6 +20,8 @@ pub struct Suite {
     pub cast: fn(quick: bool, root: &'static Path) -> Cast,
     pub judge: fn(&[Table]) -> Vec<Mark>,
     pub peers: fn() -> Vec<&'static str>,
+    /// What its rows ran on, beside Selvedge.
+    pub versions: fn(root: &Path) -> Vec<String>,
 }
 
 /// Who takes part, and what they share during the run (processes of their own).
@@ -25,6 +29,7 @@ pub enum Cast {
     Pools(Pools),
     Locks(Locks),
     Loops(Loops),
+    Python(Python),
 }
 
 impl Cast {
@@ -33,6 +38,7 @@ impl Cast {
             Cast::Pools(cast) => cast.rows(scenario),
             Cast::Locks(cast) => cast.rows(scenario),
             Cast::Loops(cast) => cast.rows(scenario),
+            Cast::Python(cast) => cast.rows(scenario),
         }
     }
 }
@@ -53,6 +59,7 @@ pub const SUITES: &[Suite] = &[
         },
         judge: marks::judge,
         peers: list::ids,
+        versions: |_| attach::versions(),
     },
     Suite {
         id: "locks",
@@ -62,6 +69,7 @@ pub const SUITES: &[Suite] = &[
         cast: |quick, root| Cast::Locks(Locks::new(quick, root)),
         judge: locks::marks::judge,
         peers: || locks::PEERS.to_vec(),
+        versions: |_| attach::versions(),
     },
     Suite {
         id: "loops",
@@ -71,5 +79,16 @@ pub const SUITES: &[Suite] = &[
         cast: |quick, root| Cast::Loops(Loops::new(quick, root)),
         judge: loops::marks::judge,
         peers: || loops::PEERS.to_vec(),
+        versions: |_| attach::versions(),
+    },
+    Suite {
+        id: "python",
+        headline: "Selvedge's Python package side by side with Trio's and Python's own",
+        picture: "benchmarks-python.svg",
+        scenarios: python::SCENARIOS,
+        cast: |quick, root| Cast::Python(Python::new(quick, root)),
+        judge: python::marks::judge,
+        peers: || python::PEERS.to_vec(),
+        versions: |root| python::version(root).into_iter().collect(),
     },
 ];

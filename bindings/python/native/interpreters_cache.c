@@ -18,6 +18,13 @@ static interpreters_state *state_of(PyObject *self) {
   return (interpreters_state *)selvpy_state_of_type(Py_TYPE(self), &interpreters_module);
 }
 
+/* After the exit callback no interpreter may be made, and nobody could be told of an outcome. */
+static int is_ending(interpreters_state *state) {
+  if (!selvpy_gate_is_closed(state->gate)) return 0;
+  selvpy_raise_named(state->errors, "ClosedResourceError", "Python is ending: no interpreter is made any more");
+  return 1;
+}
+
 /* ---- making a cache ---- */
 
 static int make_cache(interpreters_state *state, interpreters_pool *pool, const char *name, uint64_t idle_ns, unsigned max_workers) {
@@ -64,6 +71,7 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return NULL;
   if (state->gate == NULL)
     return selvpy_raise_named(state->errors, "UnsupportedError", "an InterpreterCache is made in the main interpreter; a sub-interpreter cannot");
+  if (is_ending(state)) return NULL;
   if (selvpy_timeout(idle, "idle_timeout", &idle_ns) != 0) return NULL;
   self = (Cache *)type->tp_alloc(type, 0);
   pool = (interpreters_pool *)calloc(1, sizeof *pool);
@@ -132,7 +140,7 @@ static PyObject *cache_submit(PyObject *op, PyObject *args) {
   interpreters_job *job;
   selv_status status;
   Job *made;
-  if (!PyArg_ParseTuple(args, "SO:submit", &payload, &done)) return NULL;
+  if (!PyArg_ParseTuple(args, "SO:submit", &payload, &done) || is_ending(state)) return NULL;
   made = (Job *)((PyTypeObject *)state->job_type)->tp_alloc((PyTypeObject *)state->job_type, 0);
   job = made != NULL ? (interpreters_job *)calloc(1, sizeof *job) : NULL;
   if (job == NULL) {

@@ -55,6 +55,7 @@ typedef struct sync_state {
   PyObject *greenlet_threads; /* a dict: a greenlet's task to its thread */
   unsigned long greenlets_named;
   PyObject *dumps, *loads;
+  struct sync_pending *pending; /* operations that nobody has been told of yet */
 } sync_state;
 
 typedef struct sync_object {

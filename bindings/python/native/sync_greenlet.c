@@ -246,6 +246,7 @@ int sync_greenlet_enter(sync_state *state, selv_task task, selv_task *previous) 
 }
 
 int sync_would_stop_itself(sync_state *state, sync_object *lock, selv_task task) {
+  const char *name = lock->shared->name;
   selv_task owner;
   PyObject *key, *thread, *kind, *error, *text, *ring;
   int here;
@@ -262,10 +263,10 @@ int sync_would_stop_itself(sync_state *state, sync_object *lock, selv_task task)
   if (!here) return 0;
   kind = PyObject_GetAttrString(state->errors, "DeadlockError");
   if (kind == NULL) return -1;
-  text = PyUnicode_FromFormat("lock '%s' is held by another greenlet of the calling thread, which this wait would keep from running",
-                              lock->shared->name != NULL ? lock->shared->name : "");
+  text = PyUnicode_FromFormat("lock%s%s%s is held by another greenlet of the calling thread, which this wait would keep from running",
+                              name != NULL ? " '" : "", name != NULL ? name : "", name != NULL ? "'" : "");
   error = text != NULL ? PyObject_CallOneArg(kind, text) : NULL;
-  ring = PyUnicode_FromString(lock->shared->name != NULL ? lock->shared->name : "lock");
+  ring = PyUnicode_FromString(name != NULL ? name : "lock");
   if (error != NULL && ring != NULL) {
     PyObject *names = PyTuple_Pack(1, ring);
     if (names != NULL && PyObject_SetAttrString(error, "ring", names) == 0) PyErr_SetObject(kind, error);

@@ -6,21 +6,31 @@
 
 #include <structmember.h>
 
-typedef struct op_pending {
+typedef struct sync_pending {
   selvpy_gate *gate;
-  struct op_object *op; /* a reference */
-} op_pending;
+  struct op_object *op;             /* a reference */
+  struct sync_pending *next, **at; /* in the interpreter's list, under its GIL; `at` is NULL: no more */
+} sync_pending;
 
 typedef struct op_object {
   PyObject_HEAD
   sync_state *state;
-  op_pending *pending; /* NULL: told or abandoned */
+  sync_pending *pending; /* NULL: told or abandoned */
   PyObject *done, *primitive, *keep;
   selv_op number;
   char holds_lock;
 } op_object;
 
-static void pending_free(op_pending *pending) {
+static void pending_unlink(sync_pending *pending) {
+  if (pending->at == NULL) return;
+  *pending->at = pending->next;
+  if (pending->next != NULL) pending->next->at = pending->at;
+  pending->at = NULL;
+}
+
+/* Attached. */
+static void pending_free(sync_pending *pending) {
+  pending_unlink(pending);
   selvpy_gate_release(pending->gate);
   free(pending);
 }
@@ -52,24 +62,25 @@ static void tell(op_object *op, const selv_completed *c) {
 }
 
 static void on_completed(void *arg, const selv_completed *c) {
-  op_pending *pending = (op_pending *)arg;
+  sync_pending *pending = (sync_pending *)arg;
   selvpy_visit visit;
   if (selvpy_visit_begin(pending->gate, &visit)) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     tell(pending->op, c);
     Py_DECREF(pending->op);
+    pending_free(pending);
     PyErr_Restore(type, value, traceback);
     selvpy_visit_end(&visit);
   }
+  /* Where Python is ending it stays in the list, which is Python's, and is not freed. */
   selv_bytes_free(c->data);
-  pending_free(pending);
 }
 
 PyObject *sync_op_begin(sync_request *r, PyObject *task, PyObject *loop, PyObject *done, PyObject *keep) {
   sync_state *state = r->object->state;
   selv_completion completion = { on_completed, NULL, NULL };
-  op_pending *pending;
+  sync_pending *pending;
   op_object *op;
   selv_status status;
   if (task == NULL || loop == NULL || done == NULL) {
@@ -95,7 +106,7 @@ PyObject *sync_op_begin(sync_request *r, PyObject *task, PyObject *loop, PyObjec
   op->keep = Py_XNewRef(keep);
   op->number = 0;
   op->holds_lock = 0;
-  op->pending = pending = (op_pending *)malloc(sizeof *pending);
+  op->pending = pending = (sync_pending *)malloc(sizeof *pending);
   PyObject_GC_Track((PyObject *)op);
   if (pending == NULL) {
     Py_DECREF(op);
@@ -103,6 +114,10 @@ PyObject *sync_op_begin(sync_request *r, PyObject *task, PyObject *loop, PyObjec
   }
   pending->gate = selvpy_gate_retain(state->gate);
   pending->op = (op_object *)Py_NewRef((PyObject *)op);
+  pending->next = state->pending;
+  pending->at = &state->pending;
+  if (pending->next != NULL) pending->next->at = &pending->next;
+  state->pending = pending;
   completion.arg = pending;
   status = r->kind->begin(r, &completion, &op->number);
   if (status == SELV_PENDING) return (PyObject *)op;
@@ -122,20 +137,38 @@ static PyObject *op_cancel(op_object *self, PyObject *unused) {
   return PyBool_FromLong(self->pending != NULL && selv_op_cancel(self->number) == SELV_OK);
 }
 
-static PyObject *op_abandon(op_object *self, PyObject *unused) {
-  op_pending *pending = self->pending;
+/* True if it was in time. The caller has a reference to the Op. */
+static int abandon(op_object *self) {
+  sync_pending *pending = self->pending;
   PyObject *primitive = self->primitive, *done = self->done, *keep = self->keep;
-  (void)unused;
-  if (pending == NULL || selv_op_abandon(self->number) != SELV_OK) Py_RETURN_FALSE;
+  if (pending == NULL || selv_op_abandon(self->number) != SELV_OK) return 0;
   self->pending = NULL;
   self->primitive = self->done = self->keep = NULL;
   pending_free(pending);
   settle((sync_object *)primitive, keep, SELV_E_CANCELLED);
-  Py_DECREF(self); /* the library's; the caller has another */
+  Py_DECREF(self); /* the library's */
   Py_DECREF(primitive);
   Py_DECREF(done);
   Py_XDECREF(keep);
-  Py_RETURN_TRUE;
+  return 1;
+}
+
+static PyObject *op_abandon(op_object *self, PyObject *unused) {
+  (void)unused;
+  return PyBool_FromLong(abandon(self));
+}
+
+/* The interpreter ends: its loops will tell nobody anything, and what its operations are granted is for others. */
+static PyObject *abandon_all(PyObject *module, PyObject *unused) {
+  sync_state *state = (sync_state *)PyModule_GetState(module);
+  (void)unused;
+  while (state->pending != NULL) {
+    op_object *op = (op_object *)Py_NewRef((PyObject *)state->pending->op);
+    pending_unlink(state->pending);
+    (void)abandon(op);
+    Py_DECREF(op);
+  }
+  Py_RETURN_NONE;
 }
 
 static PyObject *op_told(op_object *self, void *unused) {
@@ -203,6 +236,11 @@ static PyType_Spec op_spec = {
 };
 
 int sync_op_init(PyObject *module, sync_state *state) {
+  static PyMethodDef at_exit = { "selvedge_abandon_operations", abandon_all, METH_NOARGS, NULL };
+  PyObject *callable = PyCFunction_New(&at_exit, module);
+  int failed = callable == NULL || selvpy_at_exit(callable) != 0;
+  Py_XDECREF(callable);
+  if (failed) return -1;
   state->op = (PyTypeObject *)PyType_FromModuleAndSpec(module, &op_spec, NULL);
   return state->op == NULL ? -1 : PyModule_AddObjectRef(module, "Op", (PyObject *)state->op);
 }

@@ -830,6 +830,43 @@ def test_shutdown_can_be_interrupted(run_program: Any) -> None:
     assert run_program(ENDED_BY_A_SIGNAL) == "interrupted\ndone\n"
 
 
+INTERRUPTED = """
+import random, signal, time
+from selvedge import Executor, ThreadCache
+
+class Interrupt(BaseException):
+    pass
+
+def handler(number, frame):
+    raise Interrupt
+
+interrupts, ran, told = 0, 0, 0
+def call():
+    global ran
+    ran += 1
+
+signal.signal(signal.SIGALRM, handler)
+dice, cache = random.Random(1), ThreadCache()
+for turn in range(1500):
+    executor = Executor(1 + turn % 2, cache=cache)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 2e-4))
+        while True:
+            executor.submit(call)
+    except Interrupt:
+        interrupts += 1
+    last = executor.submit(call)
+    last.result(60)
+    executor.shutdown()
+print(interrupts)
+"""
+
+
+def test_a_signal_in_the_middle_of_a_submit(run_program: Any) -> None:
+    """Whatever a handler interrupts, the executor goes on, and its end does not wait for ever."""
+    assert run_program(INTERRUPTED, timeout=100) == "1500\n"
+
+
 # ---- jobs that calls share ----
 
 SHARING = """

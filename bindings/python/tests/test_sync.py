@@ -309,7 +309,15 @@ def test_no_copies() -> None:
 
 def test_signatures() -> None:
     assert str(inspect.signature(sync.Lock.acquire)) == "(self, /, blocking=True, timeout=-1, *, task=0)"
-    for kind in (sync.Lock, sync.Condition, sync.Semaphore, sync.CapacityLimiter, sync.Event, sync.ParkingLot, sync.Channel):
+    for kind in (
+        sync.Lock,
+        sync.Condition,
+        sync.Semaphore,
+        sync.CapacityLimiter,
+        sync.Event,
+        sync.ParkingLot,
+        sync.Channel,
+    ):
         assert kind.__doc__
         for name in dir(kind):
             member = getattr(kind, name)

@@ -48,7 +48,7 @@ def _task_done(task: Task[Any]) -> None:
     owner = _owners.get(id(task))
     if owner is not None:
         _end_owner(owner)
-        owner.part.drain()
+        owner.part.kick()
 
 
 class LoopPart:
@@ -56,10 +56,10 @@ class LoopPart:
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         host = HostLoop("asyncio")
-        self.loop = weakref.ref(loop)
         self.host: HostLoop | None = host
         self.address = host.address
         self.owners: set[Owner] = set()
+        self.waits = 0  # tasks of this loop that wait now: if there are none, a release lets nobody here go
         try:
             # In a context of its own: the registration keeps it as long as the loop, and the caller's may have much in it.
             contextvars.Context().run(loop.add_reader, host.fd, _Reader(self))
@@ -79,6 +79,11 @@ class LoopPart:
         self.owners.add(owner)
         task.add_done_callback(_task_done)
         return owner
+
+    def kick(self) -> None:
+        """Lets those of this event loop go on that a release has just let go, as asyncio's own primitives do: with no way round the selector."""
+        if self.waits:
+            self.drain()
 
     def drain(self) -> None:
         """Runs what is queued. On the loop's thread."""
@@ -164,22 +169,23 @@ def waiter(owner: Owner | None) -> tuple[LoopPart, int]:
 
 
 def kick() -> None:
-    """Lets those of this event loop go on that a release has just let go, as asyncio's own primitives do: with no way round the selector."""
+    """`LoopPart.kick` of the event loop that runs here, if one does."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return
     part = _parts.get(loop)
     if part is not None:
-        part.drain()
+        part.kick()
 
 
 class Wait:
     """One wait of one task: what an operation tells, and what the task awaits."""
 
-    __slots__ = ("future", "status", "value")
+    __slots__ = ("future", "part", "status", "value")
 
-    def __init__(self) -> None:
+    def __init__(self, part: LoopPart) -> None:
+        self.part = part
         self.future: Future[None] | None = None
         self.status = _PENDING
         self.value: Any = None
@@ -199,7 +205,11 @@ class Wait:
         """Waits until it is told. If that is cancelled, the operation goes on."""
         if self.status == _PENDING:
             self.future = asyncio.get_running_loop().create_future()
-            await self.future
+            self.part.waits += 1
+            try:
+                await self.future
+            finally:
+                self.part.waits -= 1
 
     @property
     def is_pending(self) -> bool:
@@ -246,7 +256,7 @@ async def kept(wait: Wait, op: _sync.Op, withdraw: Callable[[], bool]) -> Any:
     except CancelledError as error:
         if withdraw():
             raise
-        kick()  # granted: now it is told, if it was not
+        wait.part.drain()  # granted: now it is told, if it was not
         if wait.is_pending:
             raise
         _cancel_again(error)
@@ -276,7 +286,7 @@ def _deliver_cancel(task: Task[Any], count: int, message: Any) -> None:
         task.cancel(message)
 
 
-async def notified(wait: Wait, op: _sync.Op, part: LoopPart, notify: Callable[[], object]) -> None:
+async def notified(wait: Wait, op: _sync.Op, notify: Callable[[], object]) -> None:
     """Waits for the end of a condition's wait. A cancelled one has its lock back before it ends, and passes a notification on."""
     cancelled: CancelledError | None = None
     while wait.is_pending:
@@ -285,7 +295,7 @@ async def notified(wait: Wait, op: _sync.Op, part: LoopPart, notify: Callable[[]
         except CancelledError as error:
             cancelled = error
             op.cancel()
-            part.drain()
+            wait.part.drain()
         except BaseException:
             op.abandon()
             kick()

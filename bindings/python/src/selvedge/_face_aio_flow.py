@@ -59,7 +59,7 @@ class Event(AioFace[_sync.Event]):
         """Waits until it is set. Always True. ClosedResourceError."""
         if not self._native.is_set():
             part, number = waiter(None)
-            wait = Wait()
+            wait = Wait(part)
             op = self._native.wait_async(number, part.address, wait)
             if op is not None:
                 await granted(wait, op, lambda: None)
@@ -92,7 +92,7 @@ class Barrier(Face[SharedBarrier]):
             if arrival.is_last:
                 kick()
                 return shared.check(arrival)
-            wait = Wait()
+            wait = Wait(part)
             op = arrival.go.wait_async(number, part.address, wait)
             if op is not None:
                 try:
@@ -168,7 +168,7 @@ class CapacityLimiter(AioFace[_sync.CapacityLimiter]):
     async def _acquire(self, borrower: object, owner: Owner | None) -> None:
         part, number = waiter(owner)
         native = self._native
-        wait = Wait()
+        wait = Wait(part)
         op = native.acquire_async(number, part.address, wait, on_behalf_of=borrower)
         if op is not None:
             await granted(wait, op, lambda: native.release(on_behalf_of=borrower, task=number))
@@ -248,7 +248,7 @@ class Channel(AioFace[_sync.Channel]):
     async def send_bytes(self, data: Buffer) -> None:
         """Sends bytes: see `send`."""
         part, number = waiter(None)
-        wait = Wait()
+        wait = Wait(part)
         op = self._native.send_bytes_async(number, part.address, wait, data)
         kick()
         if op is not None:
@@ -260,7 +260,7 @@ class Channel(AioFace[_sync.Channel]):
             data = self._native.recv_bytes_nowait()
         except WouldBlock:
             part, number = waiter(None)
-            wait = Wait()
+            wait = Wait(part)
             op = self._native.recv_bytes_async(number, part.address, wait)
             data = await kept(wait, op, op.abandon)
         else:

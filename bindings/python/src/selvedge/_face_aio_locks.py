@@ -31,7 +31,7 @@ class _TaskLock(AioFace[_L]):
         native = self._native
         if owner is None or not native.acquire(False, task=owner.number):
             part, number = waiter(owner)
-            wait = Wait()
+            wait = Wait(part)
             op = native.acquire_async(number, part.address, wait)
             if op is not None:
                 await granted(wait, op, lambda: native.release(task=number))
@@ -45,7 +45,9 @@ class _TaskLock(AioFace[_L]):
             kick()
         else:
             self._native.release(task=owner.number)
-            owner.part.drain()
+            owner.part.kick()
+
+    # These two are `acquire` and `release`, with fewer calls.
 
     async def __aenter__(self) -> None:
         owner = owner_here()
@@ -53,7 +55,12 @@ class _TaskLock(AioFace[_L]):
             await self._acquire(owner)
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.release()
+        owner = owner_here()
+        if owner is None:
+            self.release()
+        else:
+            self._native.release(task=owner.number)
+            owner.part.kick()
 
     def locked(self) -> bool:
         """Whether somebody holds it: a task, a thread, whoever."""
@@ -152,10 +159,10 @@ class Condition(AioFace[_sync.Condition]):
     async def _wait(self, owner: Owner | None) -> Literal[True]:
         part, number = waiter(owner)
         native = self._native
-        wait = Wait()
+        wait = Wait(part)
         op = native.wait_async(number, part.address, wait)
         kick()
-        await notified(wait, op, part, lambda: native.notify(task=number))
+        await notified(wait, op, lambda: native.notify(task=number))
         return True
 
     async def wait_for(self, predicate: Callable[[], _T]) -> _T:
@@ -193,7 +200,7 @@ class Semaphore(AioFace[_sync.Semaphore]):
         native = self._native
         if not native.acquire(False, n=n):
             part, number = waiter(None)
-            wait = Wait()
+            wait = Wait(part)
             op = native.acquire_async(number, part.address, wait, n)
             if op is not None:
                 await granted(wait, op, lambda: native.release(n))

@@ -37,7 +37,7 @@ class RemoteTraceback(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.text = text
+        self.text: str = text
 
     def __str__(self) -> str:
         return f'\n"""\n{self.text}"""'
@@ -51,9 +51,9 @@ class RemoteError(SelvedgeError):
 
     def __init__(self, type_name: str, text: str, traceback: str) -> None:
         super().__init__(f"{type_name}: {text}" if text else type_name)
-        self.type_name = type_name
-        self.text = text
-        self.traceback = traceback
+        self.type_name: str = type_name
+        self.text: str = text
+        self.traceback: str = traceback
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.type_name, self.text, self.traceback)
@@ -111,9 +111,9 @@ class Submission:
     def __init__(
         self, channels: tuple[int, ...], when_broken: Callable[[BaseException], BaseException] | None = None
     ) -> None:
-        self.process = os.getpid()
-        self.channels = channels
-        self.when_broken = when_broken
+        self.process: int = os.getpid()
+        self.channels: tuple[int, ...] = channels
+        self.when_broken: Callable[[BaseException], BaseException] | None = when_broken
         self.break_with: BaseException | None = None
         self.job: _interpreters.Job | None = None
 
@@ -131,7 +131,7 @@ class InterpreterFuture(concurrent.futures.Future[_T]):
 
     def __init__(self, submission: Submission) -> None:
         super().__init__()
-        self._submission = submission
+        self._submission: Submission = submission
 
     def cancel(self) -> bool:
         """Cancels the job if no worker has begun it; then it never runs. True if it is cancelled. Does not block. Any
@@ -307,15 +307,15 @@ class InterpreterCache:
             raise UnsupportedError("a fork inside a sub-interpreter ends the child process: CPython cannot do it")
         if max_workers is not None and max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, or None, not {max_workers!r}")
-        self.name = name
-        self.own_gil = own_gil
+        self.name: str | None = name
+        self.own_gil: bool = own_gil
         self._initializer_channels: tuple[int, ...] = ()
         first: bytes | None = None
         if initializer is not None:
             first, self._initializer_channels = pack_call(initializer, initargs, {})
             retain_channels(self._initializer_channels)
         _import_what_must_be_first()
-        self._native = _interpreters.Cache(
+        self._native: _interpreters.Cache = _interpreters.Cache(
             name,
             idle_timeout,
             max_workers or 0,

@@ -31,7 +31,7 @@ class _Chunk:
     """Several calls of ``map`` in one job."""
 
     def __init__(self, function: Callable[..., object]) -> None:
-        self.function = function
+        self.function: Callable[..., object] = function
 
     def __call__(self, calls: list[tuple[Any, ...]]) -> list[Any]:
         raise AssertionError("runs in an interpreter only")
@@ -61,14 +61,16 @@ class InterpreterExecutor(concurrent.futures.Executor):
         check_supported("InterpreterExecutor")
         if cache is not None and max_workers is not None:
             raise ValueError("max_workers is for an executor with a cache of its own; the given one has its bound")
-        self._own = cache is None
-        self._cache = cache or InterpreterCache("executor", max_workers=max_workers or os.cpu_count() or 1)
-        self._lock = threading.Lock()
+        self._own: bool = cache is None
+        if cache is None:
+            cache = InterpreterCache("executor", max_workers=max_workers or os.cpu_count() or 1)
+        self._cache: InterpreterCache = cache
+        self._lock: threading.Lock = threading.Lock()
         self._pending: dict[concurrent.futures.Future[Any], Submission] = {}
-        self._process = os.getpid()
-        self._is_shut_down = False
+        self._process: int = os.getpid()
+        self._is_shut_down: bool = False
         self._broken: BaseException | None = None
-        self._key = f"{os.getpid()}-{next(_numbers)}"
+        self._key: str = f"{os.getpid()}-{next(_numbers)}"
         self._initializer: bytes | None = None
         self._initializer_channels: tuple[int, ...] = ()
         if initializer is not None:

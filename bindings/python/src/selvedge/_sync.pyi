@@ -23,6 +23,7 @@ after an `Op.abandon` that returned True. Errors that are known at once are rais
   and owner, and the ring.
 - A cancelled operation is told through ``done`` as well, with status -7 and a `selvedge.CancelledError`. A condition's
   waiter has its lock back first.
+- At the interpreter's exit what is still pending is abandoned.
 - A loop that was closed before its turn: status -12, on the thread that completed or closed; what was granted has gone
   to the next.
 

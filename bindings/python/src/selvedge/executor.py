@@ -169,23 +169,41 @@ class _Pool:
     # ---- by submitters ----
 
     def submit(self, call: Call[Any]) -> None:
-        with self.lock:
-            if self.is_broken:
-                raise BrokenThreadPool(_BROKEN)
-            if self.is_closed:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            if _is_exiting:
-                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            self.pending[call] = None
-            slot = self.open_slot(call)
-        if slot is None:
-            return
-        error = slot.start()
+        slot = None
+        try:
+            with self.lock:
+                if self.is_broken:
+                    raise BrokenThreadPool(_BROKEN)
+                if self.is_closed:
+                    raise RuntimeError("cannot schedule new futures after shutdown")
+                if _is_exiting:
+                    raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+                self.pending[call] = None
+                slot = self.open_slot(call)
+            if slot is None:
+                return
+            error = slot.start()
+        except BaseException:
+            self.undo(call, slot)
+            raise
         if error is None or not self.give_up(slot, error) or not self.withdraw(call):
             return
         if isinstance(error, ClosedResourceError):
             raise RuntimeError("cannot schedule new futures after the shutdown of the thread cache") from error
         raise error
+
+    def undo(self, call: Call[Any], slot: _Slot | None) -> None:
+        """A signal handler has raised in the middle of a submit. Whether the cache was asked is not known: if it was, its job finds nothing to do."""
+        with self.lock:
+            if slot is not None and slot.is_coming and self.arrive(slot):
+                slot.generation = -1
+                self.close_slot(slot)
+            if call in self.pending:
+                del self.pending[call]
+                self.tell_if_idle()
+            other = self.open_slot(next(iter(self.pending))) if self.pending else None
+        if other is not None:
+            other.start_or_fail()
 
     def withdraw(self, call: Call[Any]) -> bool:
         """Takes a call out of the line, if it is still there."""
@@ -221,14 +239,15 @@ class _Pool:
         """A new slot, if one is needed and allowed. With the lock."""
         if self.slots >= self.max_workers or self.coming >= len(self.pending):
             return None
-        self.slots += 1
-        self.coming += 1
         if self.free_numbers:
             number = self.free_numbers.pop()
         else:
             number = self.numbers
             self.numbers += 1
-        return _Slot(self, number, cause)
+        slot = _Slot(self, number, cause)
+        self.slots += 1
+        self.coming += 1
+        return slot
 
     def close_slot(self, slot: _Slot) -> None:
         """With the lock."""
@@ -367,6 +386,12 @@ class _Slot:
             return error
         return None
 
+    def start_or_fail(self) -> None:
+        """`start`; and if nobody can take the calls that wait, they get the exception."""
+        error = self.start()
+        if error is not None and self.pool.give_up(self, error):
+            self.pool.fail_pending(error)
+
     def run(self) -> None:
         """The job: one call, or several short ones, if there still are any.
 
@@ -406,9 +431,7 @@ class _Slot:
                 if call is not None:
                     call.refuse(outcome.error)
         if pool.goes_on(self):
-            error = self.start()
-            if error is not None and pool.give_up(self, error):
-                pool.fail_pending(error)
+            self.start_or_fail()
         if call is not None:
             if call.tell(with_callbacks=False):
                 pool.ended(call)

@@ -36,7 +36,8 @@ What CPython leaves open: in an interpreter with its own GIL, extension modules 
 support it. Of the standard library these do not: in 3.12 ``_datetime``, ``_decimal`` and ``_zoneinfo`` (the slower
 Python versions are used), ``_ctypes``, ``_curses``, ``_tkinter`` and ``readline``; in 3.13 the last three. Others are
 refused with ImportError. A child made by ``os.fork`` in the main interpreter has no sub-interpreters, whoever made
-them: CPython itself would end the child if there are any.
+them: CPython itself would end the child if there are any. ``sys._current_frames()``, which some debuggers and
+profilers use, looks into running interpreters without their GIL, in 3.12 and 3.13, and can end the process.
 """
 
 from __future__ import annotations

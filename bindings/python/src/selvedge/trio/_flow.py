@@ -296,7 +296,7 @@ class Channel(TrioFace[_sync.Channel]):
         owner = owner_here()
         wait = Wait(owner.part)
         op = call(lambda: self._native.send_bytes_async(owner.number, owner.part.address(), wait, data))
-        owner.part.drain()
+        owner.part.kick()
         if op is None:
             await cancel_shielded_checkpoint()
         else:

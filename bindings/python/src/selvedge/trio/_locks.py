@@ -67,7 +67,7 @@ class _TaskLock(TrioFace[_L]):
         """Gives it back, to whoever is first in line. NotOwnerError (a RuntimeError) if this task does not hold it. Does not wait."""
         owner = owner_here()
         self._native.release(task=owner.number)
-        owner.part.drain()
+        owner.part.kick()
 
     @enable_ki_protection
     async def __aenter__(self) -> None:
@@ -193,7 +193,7 @@ class Condition(TrioFace[_sync.Condition]):
         owner = owner_here()
         wait = Wait(owner.part)
         op = call(lambda: self._native.wait_async(owner.number, owner.part.address(), wait))
-        owner.part.drain()
+        owner.part.kick()
         await wait.sleep(partial(wait.take_back, op))
 
     @enable_ki_protection

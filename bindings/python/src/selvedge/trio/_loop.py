@@ -29,7 +29,7 @@ class RunPart:
     def __init__(self) -> None:
         self.host: HostLoop | None = None
         self._owners: dict[Task, Owner] = {}
-        self._waits = 0
+        self.waits = 0  # tasks of this run that wait now: if there are none, a release lets nobody here go
         self._last: trio.CancelScope | None = None  # around the serving of waits that outlive everything else in the run
 
     def address(self) -> int:
@@ -50,7 +50,7 @@ class RunPart:
             except trio.Cancelled:
                 # The run is over, but for system tasks that may still wait.
                 with trio.CancelScope(shield=True) as self._last:
-                    while self._waits:
+                    while self.waits:
                         await trio.lowlevel.wait_readable(fd)
                         self.drain()
                 raise
@@ -59,6 +59,11 @@ class RunPart:
             if self.host is host:
                 self.host = None
             _close(host)
+
+    def kick(self) -> None:
+        """Lets those of this run go on that a release has just let go, as Trio's own primitives do: with no way round the system task."""
+        if self.waits:
+            self.drain()
 
     def drain(self) -> None:
         """Runs what is queued. In the run."""
@@ -71,12 +76,12 @@ class RunPart:
 
     def wait_begins(self) -> None:
         """A wait is in line."""
-        self._waits += 1
+        self.waits += 1
 
     def wait_ends(self) -> None:
         """It has been told, or will not be."""
-        self._waits -= 1
-        if self._waits == 0 and self._last is not None:
+        self.waits -= 1
+        if self.waits == 0 and self._last is not None:
             self._last.cancel()
 
     def owner_of(self, task: Task) -> Owner:
@@ -103,7 +108,7 @@ class RunPart:
         if owner is not None:
             del _owners[task]
             _exit(owner.number)
-            self.drain()
+            self.kick()
 
     def end(self) -> None:
         """The run has ended. Nearly always nothing is left by then."""
@@ -177,12 +182,12 @@ def owner_here() -> Owner:
 
 
 def kick() -> None:
-    """Lets those of this run go on that a release has just let go, as Trio's own primitives do: with no way round the system task."""
+    """`RunPart.kick` of the run that is here, if one is."""
     try:
         end = _run.get()
     except (LookupError, RuntimeError):
         return
-    end.part.drain()
+    end.part.kick()
 
 
 class Wait:
