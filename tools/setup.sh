@@ -228,8 +228,8 @@ make_environment() {
   rm -rf "$work"
 }
 
-# Debian's Python has CPython's own tests in a package apart, which would want Python itself upgraded: unpacked into
-# target/python/testsuite, for the tests of ours that run them. Another Python brings its own.
+# Debian's Python has most of CPython's own tests in a package apart, which would want Python itself upgraded. So that is unpacked,
+# and a whole package `test` put together in target/python/testsuite, for the tests of ours that run them. Another Python brings its own.
 install_testsuite() {
   local minor package work place
   minor=$(awk -F '\t' '$1 == "python" && $6 ~ "^/usr/bin/" { print $2; exit }' "$runtimes/found.tsv" | cut -d . -f 1,2)
@@ -244,7 +244,9 @@ install_testsuite() {
   # With no list of packages nobody has asked for one yet.
   [ -n "$(apt-cache show --no-all-versions "$package" 2>/dev/null)" ] || ! may_be_root || apt_update
   if (cd "$work" && apt-get -qq download "$package" >>"$apt_log" 2>&1 && dpkg-deb --extract ./*.deb unpacked >>"$apt_log" 2>&1); then
-    mv "$work/unpacked/usr/lib/python$minor" "$place"
+    mkdir "$work/made"
+    cp -R "/usr/lib/python$minor/test" "$work/unpacked/usr/lib/python$minor/test" "$work/made"
+    mv "$work/made" "$place"
   else
     tail -n 5 "$apt_log" >&2
     say "could not get $package"

@@ -36,7 +36,8 @@ typedef struct interpreters_waiter {
 /* The moment `timeout_ns` from now, on the monotonic clock. */
 struct timespec interpreters_deadline(uint64_t timeout_ns);
 
-/* Sleeps until it is posted. Attached; the GIL is given back meanwhile. 1: posted. 0: the time is over. -1: a signal handler raised. */
+/* Sleeps until it is posted. Attached; the GIL is given back meanwhile. 1: posted. 0: the time is over. -1: a signal handler raised.
+ * -2: one forked, and this is the child, where nobody posts. */
 int interpreters_sleep(interpreters_waiter *waiter, uint64_t timeout_ns, const struct timespec *deadline);
 
 /* ---- pools (interpreters_pool.c) ---- */

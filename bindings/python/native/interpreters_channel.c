@@ -233,12 +233,17 @@ static void await_post(wait *w) {
 }
 
 /* 0: see w->status. -1: an exception is set, and the operation has not taken place. */
-static int finish(wait *w, selv_op op, uint64_t timeout_ns) {
+static int finish(interpreters_state *state, wait *w, selv_op op, uint64_t timeout_ns) {
   struct timespec deadline = interpreters_deadline(timeout_ns);
   int woken = interpreters_sleep(&w->waiter, timeout_ns, &deadline);
   selv_status status;
   PyObject *raised;
   if (woken == 1) return 0;
+  if (woken == -2) {
+    w->status = SELV_E_FORKED;
+    selvpy_raise_named(state->errors, "ForkedError", "the wait belongs to the parent process");
+    return -1;
+  }
   raised = PyErr_GetRaisedException();
   Py_BEGIN_ALLOW_THREADS
   status = selv_op_cancel(op);
@@ -264,7 +269,7 @@ static PyObject *raise_status(interpreters_state *state, selv_status status) {
 
 static int in_main(void) { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 
-static selv_status send_item(entry *to, const unsigned char *item, size_t len, uint64_t timeout_ns, int *raised) {
+static selv_status send_item(interpreters_state *state, entry *to, const unsigned char *item, size_t len, uint64_t timeout_ns, int *raised) {
   selv_completion completion = { completed, NULL, NULL };
   selv_op op;
   selv_status status;
@@ -283,14 +288,14 @@ static selv_status send_item(entry *to, const unsigned char *item, size_t len, u
   completion.arg = &w;
   status = selv_channel_send_async(to->channel, SELV_TASK_CURRENT, item, len, &completion, &op);
   if (status == SELV_PENDING) {
-    *raised = finish(&w, op, timeout_ns) != 0;
+    *raised = finish(state, &w, op, timeout_ns) != 0;
     status = w.status;
   }
   sem_destroy(&w.waiter.posted);
   return status;
 }
 
-static selv_status receive_item(entry *from, void **item, size_t *len, uint64_t timeout_ns, int *raised) {
+static selv_status receive_item(interpreters_state *state, entry *from, void **item, size_t *len, uint64_t timeout_ns, int *raised) {
   selv_completion completion = { completed, NULL, NULL };
   selv_op op;
   selv_status status;
@@ -309,7 +314,7 @@ static selv_status receive_item(entry *from, void **item, size_t *len, uint64_t 
   completion.arg = &w;
   status = selv_channel_recv_async(from->channel, SELV_TASK_CURRENT, &completion, &op);
   if (status == SELV_PENDING) {
-    *raised = finish(&w, op, timeout_ns) != 0;
+    *raised = finish(state, &w, op, timeout_ns) != 0;
     status = w.status;
     *item = w.data;
     *len = w.len;
@@ -345,7 +350,7 @@ static PyObject *channel_send_item(PyObject *op, PyObject *args) {
       memcpy(item + HEAD_SIZE + 8u * (size_t)i, &id, sizeof id);
     }
     if (data.len > 0) memcpy(item + head, data.buf, (size_t)data.len);
-    status = send_item(self->entry, item, head + (size_t)data.len, timeout_ns, &raised);
+    status = send_item(state, self->entry, item, head + (size_t)data.len, timeout_ns, &raised);
     if (status == SELV_OK) {
       answer = Py_NewRef(Py_None);
     } else {
@@ -390,7 +395,7 @@ static PyObject *channel_receive_item(PyObject *op, PyObject *timeout) {
   PyObject *answer;
   int raised;
   if (selvpy_timeout(timeout, "timeout", &timeout_ns) != 0) return NULL;
-  status = receive_item(self->entry, &item, &len, timeout_ns, &raised);
+  status = receive_item(state, self->entry, &item, &len, timeout_ns, &raised);
   if (status != SELV_OK) return raised ? NULL : raise_status(state, status);
   answer = split((const unsigned char *)item, len, self->entry->id);
   if (answer == NULL) release_ids_in((const unsigned char *)item, len, self->entry->id);

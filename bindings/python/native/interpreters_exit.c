@@ -7,6 +7,7 @@
 
 #if PY_VERSION_HEX >= 0x030C0000
 static interpreters_pool *pools; /* under the mutex, as everything here */
+static int were_made;            /* interpreters, in this process */
 
 void interpreters_pool_retain(interpreters_pool *pool) { __atomic_fetch_add(&pool->references, 1u, __ATOMIC_RELAXED); }
 
@@ -28,6 +29,7 @@ void interpreters_pool_release(interpreters_pool *pool) {
 
 void interpreters_pool_add(interpreters_pool *pool) {
   interpreters_lock();
+  were_made = 1;
   pool->next = pools;
   pools = pool;
   interpreters_unlock();
@@ -185,7 +187,7 @@ PyObject *interpreters_at_exit(PyObject *module, PyObject *unused) {
   }
   free(all.pools);
   free(all.caches);
-  interpreters_disown_keywords();
+  if (were_made) interpreters_disown_keywords();
   if (raised != NULL) {
     PyErr_SetRaisedException(raised);
     return NULL;

@@ -42,6 +42,13 @@ static int host_loop_init(PyObject *object, PyObject *args, PyObject *kwargs) {
     PyErr_SetString(PyExc_RuntimeError, "HostLoop.__init__ was called before");
     return -1;
   }
+#if PY_VERSION_HEX < 0x030C0000
+  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+    selvpy_raise_named(self->state->errors, "UnsupportedError",
+                       "host loops need CPython 3.12 or later in a sub-interpreter: before, a thread cannot find out which interpreter it runs");
+    return -1;
+  }
+#endif
   if (name != Py_None) {
     if (!PyUnicode_Check(name)) {
       PyErr_Format(PyExc_TypeError, "name must be a str or None, not %.100s", Py_TYPE(name)->tp_name);
@@ -318,7 +325,7 @@ static PyType_Slot host_loop_slots[] = {
 };
 
 static PyType_Spec host_loop_spec = {
-  .name = "selvedge._loop.HostLoop",
+  .name = "selvedge.HostLoop",
   .basicsize = sizeof(HostLoop),
   .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
   .slots = host_loop_slots,
@@ -336,23 +343,12 @@ static PyStructSequence_Field stats_fields[] = {
   { NULL, NULL },
 };
 
-static PyStructSequence_Desc stats_desc = { "selvedge._loop.HostLoopStats", "What has happened to a host loop, and how it stands.", stats_fields, 8 };
+static PyStructSequence_Desc stats_desc = { "selvedge.HostLoopStats", "What has happened to a host loop, and how it stands.", stats_fields, 8 };
 
 /* ---- the module ---- */
 
 static int module_exec(PyObject *module) {
   loop_state *state = (loop_state *)PyModule_GetState(module);
-#if PY_VERSION_HEX < 0x030C0000
-  if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-    PyObject *errors;
-    if (selvpy_errors_load(&errors) == 0) {
-      selvpy_raise_named(errors, "UnsupportedError",
-                         "host loops need CPython 3.12 or later in a sub-interpreter: before, a thread cannot find out which interpreter it runs");
-      Py_DECREF(errors);
-    }
-    return -1;
-  }
-#endif
   if (selvpy_check_library() != 0 || selvpy_errors_load(&state->errors) != 0) return -1;
   state->gate = selvpy_gate_new();
   if (state->gate == NULL) return -1;

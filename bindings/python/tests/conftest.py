@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import os
 import subprocess
 import sys
@@ -27,10 +26,14 @@ IS_SYSTEM = Path(sys.prefix).name == "system"
 
 
 def find_cpython_tests() -> None:
-    """Debian has them in a package apart, which `tools/setup.sh test` unpacks: let `import test.lock_tests` find it."""
-    folder = Path(__file__).resolve().parents[3] / "target" / "python" / "testsuite" / HERE / "test"
+    """Debian has them in a package apart, of which `tools/setup.sh test` makes one: let `import test.lock_tests` find that.
+
+    Here and in the programs that tests start.
+    """
+    folder = Path(__file__).resolve().parents[3] / "target" / "python" / "testsuite" / HERE
     if sys.base_prefix == "/usr" and folder.exists():
-        importlib.import_module("test").__path__.append(str(folder))
+        sys.path.insert(0, str(folder))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -24,7 +24,9 @@ Main = Callable[[], Coroutine[Any, Any, object]]
 
 
 def run(main: Main) -> None:
-    """Runs a program of asyncio, with its debug mode, which sees calls from the wrong thread and callbacks that are no callables."""
+    """Runs a program of asyncio, with its debug mode, which sees calls from the wrong thread and callbacks that are no
+    callables.
+    """
     asyncio.run(asyncio.wait_for(main(), 60), debug=True)
 
 
@@ -49,13 +51,17 @@ def run_program(source: str) -> str:
     """Runs a program of its own, in which every warning is an error; its output."""
     # asyncio's debug mode remarks on slow callbacks: that is the machine.
     source = 'import logging\nlogging.getLogger("asyncio").setLevel(logging.ERROR)\n' + textwrap.dedent(source)
-    ran = subprocess.run([sys.executable, "-X", "dev", "-W", "error", "-c", source], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", source], capture_output=True, text=True, timeout=60
+    )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     return ran.stdout
 
 
-@pytest.mark.parametrize("kind", [aio.Lock, aio.RLock, lambda: aio.Condition(), lambda: aio.Semaphore(1), lambda: aio.CapacityLimiter(1)])
+@pytest.mark.parametrize(
+    "kind", [aio.Lock, aio.RLock, lambda: aio.Condition(), lambda: aio.Semaphore(1), lambda: aio.CapacityLimiter(1)]
+)
 def test_one_at_a_time_in_order(kind: Callable[[], Any]) -> None:
     async def main() -> None:
         lock = kind()
@@ -241,7 +247,9 @@ def test_a_task_that_is_collected_breaks_its_lock() -> None:
             await lock.acquire()
             await asyncio.get_running_loop().create_future()
 
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)  # "Task was destroyed but it is pending!"
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: None
+        )  # "Task was destroyed but it is pending!"
         task = asyncio.create_task(forgotten())
         await passes()
         assert lock.locked()

@@ -1,4 +1,6 @@
-"""CPython's own tests of asyncio's locks, run against `selvedge.aio`; and the table of those that do not hold, each with its reason."""
+"""CPython's own tests of asyncio's locks, run against `selvedge.aio`; and the table of those that do not hold, each
+with its reason.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,29 @@ from pathlib import Path
 
 import pytest
 
-OWNER = "one task releases, waits with or notifies with what another one, or a callback, acquired: here a lock belongs to its task"
+OWNER = (
+    "one task releases, waits with or notifies with what another one, or a callback, acquired: "
+    "here a lock belongs to its task"
+)
 INNER = "looks at a private attribute"
-PASSES = "counts passes of the event loop: here a lock is handed over to one waiter at a time, each of which runs in the next pass"
-DRAINS = "a full barrier is new at once here: the next may arrive while the last ones are still on their way, so it is never seen draining"
+PASSES = (
+    "counts passes of the event loop: here a lock is handed over to one waiter at a time, each of which runs in the "
+    "next pass"
+)
+DRAINS = (
+    "a full barrier is new at once here: the next may arrive while the last ones are still on their way, so it is "
+    "never seen draining"
+)
 LOOPS = "an object of asyncio's belongs to one event loop; here any number of them may share it"
-AT_ONCE = "a free permit is had at once if nobody is in line; asyncio also waits for those who have theirs and have not run yet"
+AT_ONCE = (
+    "a free permit is had at once if nobody is in line; asyncio also waits for those who have theirs and have not "
+    "run yet"
+)
 HANDED = "a permit that is released goes to who is first in line there and then, not when that comes to run"
 ABORT = "an abort or a reset comes too late for those whose barrier was full already: here they pass"
 
-# What the tests look at in private, as far as it can be had from outside, is given to them: `_waiters`, `_value`, `_count`.
+# What the tests look at in private, as far as it can be had from outside, is given to them: `_waiters`, `_value`,
+# `_count`.
 EXCEPTIONS = {
     "BarrierTests.test_abort_barrier_when_tasks_half_draining_half_blocking": ABORT,
     "BarrierTests.test_draining_state": DRAINS,
@@ -45,7 +60,7 @@ EXCEPTIONS = {
 if sys.version_info < (3, 11):
     EXCEPTIONS["LockTests.test_lock_doesnt_accept_loop_parameter"] = "wants the words of asyncio's own error"
 
-PROGRAM = '''
+PROGRAM = """
 import asyncio, json, sys, types, unittest
 import test.test_asyncio.test_locks as tests
 import selvedge.aio as aio
@@ -108,7 +123,7 @@ for test in each(unittest.defaultTestLoader.loadTestsFromModule(tests)):
         setattr(test, name, bounded(getattr(test, name)))
     test.run(result)
 print("RESULT", json.dumps({"ran": Result.ran, "failed": Result.failed}))
-'''
+"""
 
 
 def test_cpythons_tests(tmp_path: Path) -> None:

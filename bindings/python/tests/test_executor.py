@@ -1,4 +1,4 @@
-"""selvedge.Executor where it differs from ThreadPoolExecutor, and where CPython's own tests (test_executor_cpython.py) do not look."""
+"""selvedge.Executor where it differs from ThreadPoolExecutor, and where CPython's own tests do not look."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def test_the_bound_holds_and_nobody_waits_on_a_thread(cache: ThreadCache) -> Non
 def test_two_executors_share_threads_and_not_their_bounds(cache: ThreadCache) -> None:
     one, other = Executor(2, cache=cache), Executor(2, cache=cache)
     gates = [Gate() for _ in range(4)]
-    futures: list[Future[Any]] = [executor.submit(gate) for executor, gate in zip((one, one, other, other), gates, strict=True)]
+    executors = one, one, other, other
+    futures: list[Future[Any]] = [executor.submit(gate) for executor, gate in zip(executors, gates, strict=True)]
     for gate in gates:
         assert gate.begun.wait(PATIENCE)
     waiting = one.submit(int)
@@ -186,7 +187,7 @@ def test_a_lock_held_at_the_end_of_a_call_breaks(cache: ThreadCache) -> None:
 
 
 def test_no_call_is_forgotten() -> None:
-    """Calls that need each other to go on, among others that are cancelled or told late, on threads that come and go."""
+    """Calls that need each other to go on, among others that are cancelled, on threads that come and go."""
     cache, rounds = ThreadCache("restless", idle_timeout=0.001), list[int]()
 
     def work(seed: int) -> None:
@@ -809,7 +810,8 @@ def handler(number, frame):
 
 def call():
     ready.wait()
-    while not handled.wait(0.01):  # more than once: a signal that comes just before Python waits for a lock does not end the wait
+    # More than once: a signal that comes just before Python waits for a lock does not end the wait.
+    while not handled.wait(0.01):
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     return "done"
 
@@ -834,13 +836,10 @@ INTERRUPTED = """
 import random, signal, time
 from selvedge import Executor, ThreadCache
 
-class Interrupt(BaseException):
-    pass
-
 def handler(number, frame):
-    raise Interrupt
+    raise KeyboardInterrupt if turn % 2 else TimeoutError
 
-interrupts, ran, told = 0, 0, 0
+interrupts, ran = 0, 0
 def call():
     global ran
     ran += 1
@@ -848,12 +847,12 @@ def call():
 signal.signal(signal.SIGALRM, handler)
 dice, cache = random.Random(1), ThreadCache()
 for turn in range(1500):
-    executor = Executor(1 + turn % 2, cache=cache)
+    executor = Executor(1 + turn % 3, cache=cache)
     try:
         signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 2e-4))
         while True:
             executor.submit(call)
-    except Interrupt:
+    except (KeyboardInterrupt, TimeoutError):
         interrupts += 1
     last = executor.submit(call)
     last.result(60)
@@ -889,23 +888,39 @@ def times(cache, executor):
     assert len({future.result() for future in futures}) == 1 and called == [futures[50]]
     return cache.stats().jobs_accepted - before
 
+def imports():
+    global lock
+    from selvedge.sync import Lock
+    lock = Lock()
+    return lock.acquire()
+
 cache = ThreadCache()
 with Executor(1, cache=cache) as executor:
     print(times(cache, executor) < 200)
-    from selvedge.sync import Lock
-    print(times(cache, executor))
+    gate = threading.Event()
+    executor.submit(gate.wait)
+    first, second = executor.submit(imports), executor.submit(lambda: lock.broken)
+    gate.set()
+    print(first.result(), second.result())
+    print(times(cache, executor) < 200)
+    from selvedge.sync import Lock, current_task
     lock = Lock()
     gate = threading.Event()
     executor.submit(gate.wait)
-    held = [executor.submit(lock.acquire), executor.submit(lambda: lock.broken)]
+    def take():
+        lock.acquire()
+        return lock.owner
+    holder = executor.submit(take)
+    broken, other = executor.submit(lambda: lock.broken), executor.submit(current_task)
     gate.set()
-    print([future.result() for future in held])
+    print(broken.result(), holder.result() != other.result())
 """
 
 
-def test_short_calls_share_a_job_where_no_lock_can_tell(run_program: Any) -> None:
-    """A job for each costs more than a call that does nothing. A lock would belong to the job, so with locks there is one for each."""
-    assert run_program(SHARING).splitlines() == ["True", "202", "[True, True]"]
+def test_short_calls_share_a_job(run_program: Any) -> None:
+    """A job for each costs more than a call that does nothing. Each is a task of its own all the same, also the one that
+    imports the locks."""
+    assert run_program(SHARING).splitlines() == ["True", "True True", "True", "True True"]
 
 
 IN_A_SUBINTERPRETER = """

@@ -159,7 +159,9 @@ def test_trio_as_a_guest_of_asyncio(executor: Executor) -> None:
     async def host() -> tuple[str, int]:
         loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
         trio.lowlevel.start_guest_run(
-            guest, run_sync_soon_threadsafe=loop.call_soon_threadsafe, done_callback=lambda outcome: done.set_result(outcome)
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=lambda outcome: done.set_result(outcome),
         )
         return (await done).unwrap(), await executor.run(abs, -4)
 

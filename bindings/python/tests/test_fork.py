@@ -219,6 +219,27 @@ works(cache)
     run(program, tmp_path)
 
 
+def test_a_child_that_ends_while_its_workers_attach(tmp_path: Path) -> None:
+    """Its end is as that of a process that was never forked: see test_finalize.py."""
+    program = """
+cache = selvedge.ThreadCache(idle_timeout=0)
+works(cache)
+def child():
+    def submit():
+        while True:
+            try:
+                cache.start_thread_soon(int, lambda _: None)
+            except selvedge.SelvedgeError:
+                return
+    for _ in range(3): threading.Thread(target=submit, daemon=True).start()
+    while cache.stats().jobs_delivered < 50: time.sleep(0.001)
+for round in range(12):
+    in_child(child, sys.exit)
+works(cache)
+"""
+    run(program, tmp_path)
+
+
 def test_from_several_threads_at_once(tmp_path: Path) -> None:
     program = """
 failed = []

@@ -278,8 +278,8 @@ def test_the_same_on_the_hub(run_program: Any) -> None:
 
 
 def test_nested_main_loops() -> None:
-    """In one that a greenlet runs no other greenlet runs; in one that a timer runs they do, at its depth, also those that were suspended at
-    another depth: each has given control back before GLib's dispatch goes on."""
+    """In one that a greenlet runs no other greenlet runs; in one that a timer runs they do, at its depth, also those
+    that were suspended at another depth: each has given control back before GLib's dispatch goes on."""
     import greenlet
     from gi.repository import GLib
 
@@ -317,7 +317,8 @@ def test_nested_main_loops() -> None:
 
     def timer() -> bool:
         nonlocal outer, nested_in_timers
-        if greenlet.getcurrent() is outside:  # and not inside a greenlet's loop: this is plain GLib, in which the queue may be drained
+        # Not in the loop of a greenlet: this is plain GLib, in which the queue may be drained.
+        if greenlet.getcurrent() is outside:
             outer += 1
             inner = GLib.MainLoop()
             hub.call_soon(hub.call_soon, inner.quit)
@@ -373,7 +374,10 @@ def test_a_main_loop_of_a_thread() -> None:
             ends.append(1)
         context.pop_thread_default()
 
-    jobs = [cache.submit(lambda n=names: run(*n), lambda outcome: outcome.unwrap()) for names in (("first", "second"), ("second", "first"))]
+    jobs = [
+        cache.submit(lambda n=names: run(*n), lambda outcome: outcome.unwrap())
+        for names in (("first", "second"), ("second", "first"))
+    ]
     for job in jobs:
         job.wait(PATIENCE)
     cache.shutdown(PATIENCE)

@@ -1,4 +1,7 @@
-"""selvedge.glib.GreenletHub: what its greenlets do, one by one. On the system's Python, which has PyGObject and greenlet."""
+"""selvedge.glib.GreenletHub: what its greenlets do, one by one.
+
+On the system's Python, which has PyGObject and greenlet.
+"""
 
 from __future__ import annotations
 
@@ -456,7 +459,8 @@ def test_close_kills_what_lives() -> None:
             except ClosedResourceError:
                 seen.append("closed")
 
-    tasks = [hub.spawn(waits, what) for what in (hub.wait, lambda: hub.sleep(PATIENCE), lambda: (hub.run(int), hub.wait()))]
+    ways = hub.wait, lambda: hub.sleep(PATIENCE), lambda: (hub.run(int), hub.wait())
+    tasks = [hub.spawn(waits, way) for way in ways]
     world.settle()
     unbegun = hub.spawn(seen.append, "never")
     hub.close()

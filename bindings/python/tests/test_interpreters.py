@@ -7,9 +7,11 @@ from __future__ import annotations
 import concurrent.futures
 import datetime
 import functools
+import gc
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,22 @@ def test_system_exit_ends_nothing(cache: InterpreterCache) -> None:
         cache.run("raise SystemExit(3)")
     assert caught.value.code == 3
     assert cache.run("4") == 4
+
+
+@new
+def test_what_was_raised_is_let_go_at_once(cache: InterpreterCache) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            cache.run("class Own(Exception): pass\nraise Own")
+        except RemoteError as error:
+            seen = weakref.ref(error)
+        worker_is_done = cache.submit("1")  # it has let go of the job before
+        assert worker_is_done.result() == 1
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 # ---- an interpreter of its own ----

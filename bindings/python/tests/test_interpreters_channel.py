@@ -296,6 +296,24 @@ def test_ctrl_c_in_a_recv(run_program: RunProgram) -> None:
     assert run_program(program) == "recv 0 0\nsend 0 0\n"
 
 
+def test_a_signal_handler_that_forks_in_a_recv(run_program: RunProgram) -> None:
+    program = (
+        "import os, signal, selvedge, warnings\nfrom selvedge.interpreters import Channel\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "channel, children = Channel(), []\n"
+        "def handle(*_):\n"
+        "    children.append(os.fork())\n"
+        "    if children[-1]: channel.send('the parent')\n"
+        "signal.signal(signal.SIGALRM, handle)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.1)\n"
+        "try: got = channel.recv()\n"
+        "except selvedge.ForkedError: got = None\n"
+        "if not children[0]: os._exit(7 if got is None else 1)\n"
+        "print(got, os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))\n"
+    )
+    assert run_program(program) == "the parent 7\n"
+
+
 def test_a_signal_handler_that_returns_does_not_end_the_wait(run_program: RunProgram) -> None:
     program = (
         "import signal\nfrom selvedge.interpreters import Channel\n"

@@ -70,7 +70,10 @@ class Elsewhere:
 def run_program(source: str) -> str:
     """Runs a program of its own; its output. No warning may come, and no descriptor may be left open unnoticed."""
     ran = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(source)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(source)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -589,7 +592,8 @@ def test_in_a_fork_child() -> None:
         loop.call_soon(lambda thing: None, Thing())
         child = os.fork()
         if child == 0:
-            for call in (loop.drain, loop.bind, loop.close, loop.stats, lambda: loop.call_soon(int), lambda: loop.call(int)):
+            soon, wait = (lambda: loop.call_soon(int)), (lambda: loop.call(int))
+            for call in (loop.drain, loop.bind, loop.close, loop.stats, soon, wait):
                 try:
                     call()
                 except selvedge.ForkedError:
@@ -637,7 +641,8 @@ def test_in_an_interpreter_with_its_own_gil() -> None:
         import textwrap
         for _ in range(3):
             interpreter = new()
-            failed = (interpreters.exec if sys.version_info >= (3, 13) else interpreters.run_string)(interpreter, textwrap.dedent(source))
+            run = interpreters.exec if sys.version_info >= (3, 13) else interpreters.run_string
+            failed = run(interpreter, textwrap.dedent(source))
             assert failed is None, failed
             interpreters.destroy(interpreter)
     """
@@ -654,8 +659,9 @@ def test_in_a_sub_interpreter_that_cannot_have_it() -> None:
             import sys
             sys.path[:] = %r
             import selvedge
+            from selvedge._loop import HostLoop
             try:
-                from selvedge._loop import HostLoop
+                HostLoop()
             except selvedge.UnsupportedError as error:
                 assert "3.12" in str(error)
             else:

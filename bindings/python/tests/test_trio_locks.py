@@ -41,7 +41,10 @@ def waiting(face: Any) -> int:
 def run_program(source: str, *arguments: str) -> str:
     """Runs a program of its own, in which every warning is an error; its output."""
     ran = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(source), *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(source), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
@@ -61,7 +64,7 @@ EXCEPTIONS = {
     "test_lock_handover": OTHERS,
 }
 
-PLUGIN = '''
+PLUGIN = """
 import json, sys, types
 import pytest, trio
 import selvedge.trio
@@ -87,17 +90,34 @@ def pytest_collection_modifyitems(items):
             item.callspec.params[key] = own.get(id(value), value)
         if item.name in EXCEPTIONS:
             item.add_marker(pytest.mark.xfail(strict=True, reason=EXCEPTIONS[item.name]))
-'''
+"""
 
 
 def test_trios_own_tests(tmp_path: Path) -> None:
     import json
 
     (tmp_path / "selvedge_faces.py").write_text(PLUGIN % json.dumps(EXCEPTIONS))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    arguments = ["-p", "no:cacheprovider", "-p", "trio._tests.pytest_plugin", "-p", "selvedge_faces", "--pyargs", "trio._tests.test_sync"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    arguments = [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "trio._tests.pytest_plugin",
+        "-p",
+        "selvedge_faces",
+        "--pyargs",
+        "trio._tests.test_sync",
+    ]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [sys.executable, "-m", "pytest", "-q", *arguments],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
     summary = ran.stdout.strip().splitlines()[-1]
@@ -108,7 +128,9 @@ def test_trios_own_tests(tmp_path: Path) -> None:
 # ---- what each has in common with Trio's ----
 
 
-@pytest.mark.parametrize("kind", [st.Lock, st.StrictFIFOLock, st.RLock, st.Condition, lambda: st.Semaphore(1), lambda: st.CapacityLimiter(1)])
+@pytest.mark.parametrize(
+    "kind", [st.Lock, st.StrictFIFOLock, st.RLock, st.Condition, lambda: st.Semaphore(1), lambda: st.CapacityLimiter(1)]
+)
 def test_one_at_a_time_in_order(kind: Callable[[], Any]) -> None:
     async def main() -> None:
         lock = kind()
@@ -207,7 +229,13 @@ def test_the_exceptions_are_trios_too() -> None:
 
 def test_outside_of_trio() -> None:
     lock = st.Lock()
-    for call in (lock.acquire_nowait, lock.release, lock.repair, st.Condition(lock).notify, st.CapacityLimiter(1).acquire_nowait):
+    for call in (
+        lock.acquire_nowait,
+        lock.release,
+        lock.repair,
+        st.Condition(lock).notify,
+        st.CapacityLimiter(1).acquire_nowait,
+    ):
         with pytest.raises(RuntimeError):
             call()
     with pytest.raises(RuntimeError):
@@ -729,7 +757,9 @@ def test_in_guest_mode() -> None:
         loop = asyncio.get_running_loop()
         over: asyncio.Future[Any] = loop.create_future()
         trio.lowlevel.start_guest_run(
-            guest, run_sync_soon_threadsafe=loop.call_soon_threadsafe, done_callback=lambda outcome: over.set_result(outcome)
+            guest,
+            run_sync_soon_threadsafe=loop.call_soon_threadsafe,
+            done_callback=lambda outcome: over.set_result(outcome),
         )
         face = aio.Lock(lock)
         for _ in range(20):
@@ -797,7 +827,13 @@ def test_nothing_is_left() -> None:
         return {kind.__name__: kinds.count(kind) for kind in set(kinds) if kind.__module__.startswith("selvedge")}
 
     async def main() -> None:
-        lock, semaphore, channel, condition, limiter = st.Lock(), st.Semaphore(1), st.Channel(1), st.Condition(), st.CapacityLimiter(1)
+        lock, semaphore, channel, condition, limiter = (
+            st.Lock(),
+            st.Semaphore(1),
+            st.Channel(1),
+            st.Condition(),
+            st.CapacityLimiter(1),
+        )
 
         async def use() -> None:
             async with lock, semaphore, condition, limiter:

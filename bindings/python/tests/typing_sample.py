@@ -110,6 +110,23 @@ def hooks(own: selvedge.ThreadCache) -> None:
     hook.unregister(timeout=1.0)
 
 
+# ---- host loops ----
+
+
+def host_loop() -> None:
+    def failed(error: BaseException) -> None: ...
+
+    with selvedge.HostLoop("main", on_error=failed) as loop:
+        assert_type(loop, selvedge.HostLoop)
+        assert_type((loop.fd, loop.address, loop.name, loop.closed), tuple[int, int, str | None, bool])
+        loop.call_soon(square, 3, idempotent=True)
+        loop.call_soon(square, "3")  # type: ignore[arg-type]
+        assert_type(loop.call(square, 3, timeout=1.0), int)
+        assert_type(loop.drain(10), int)
+        assert_type(loop.stats(), selvedge.HostLoopStats)
+        loop.bind()
+
+
 # ---- errors ----
 
 

@@ -1,8 +1,8 @@
 """asyncio: what an event loop has of the library, whose task a coroutine runs for, and how it waits.
 
-Each event loop gets a `HostLoop` when the first of its tasks needs one. The only thing that keeps that open is the registration of its
-descriptor in the event loop: when the loop is closed it lets go of the registration, and `_Reader` ends our part with it. So nothing has to be
-closed by hand, and no loop is kept alive.
+Each event loop gets a `HostLoop` when the first of its tasks needs one. The only thing that keeps that open is the
+registration of its descriptor in the event loop: when the loop is closed it lets go of the registration, and `_Reader`
+ends our part with it. So nothing has to be closed by hand, and no loop is kept alive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from selvedge import _sync
-from selvedge._errors import ClosedResourceError, ForkedError, ReentrantError, StaleTaskError, UnsupportedError, WrongThreadError
+from selvedge._errors import (
+    ClosedResourceError,
+    ForkedError,
+    ReentrantError,
+    StaleTaskError,
+    UnsupportedError,
+    WrongThreadError,
+)
 from selvedge._faces import task_new
 from selvedge._loop import HostLoop
 
@@ -61,7 +68,8 @@ class LoopPart:
         self.owners: set[Owner] = set()
         self.waits = 0  # tasks of this loop that wait now: if there are none, a release lets nobody here go
         try:
-            # In a context of its own: the registration keeps it as long as the loop, and the caller's may have much in it.
+            # In a context of its own: the registration keeps it as long as the loop, and the caller's may have much in
+            # it.
             contextvars.Context().run(loop.add_reader, host.fd, _Reader(self))
         except NotImplementedError:
             raise UnsupportedError(f"{type(loop).__name__} cannot watch a file descriptor (add_reader)") from None
@@ -69,7 +77,8 @@ class LoopPart:
     def adopt(self, task: Task[Any]) -> Owner:
         """Makes the library task of ``task``.
 
-        It ends in one of three ways: the task is done; it is collected while it waits for something that will never happen; its loop is closed.
+        It ends in one of three ways: the task is done; it is collected while it waits for something that will never
+        happen; its loop is closed.
         """
         owner = Owner(task, _end_owner)
         owner.key = id(task)
@@ -81,7 +90,9 @@ class LoopPart:
         return owner
 
     def kick(self) -> None:
-        """Lets those of this event loop go on that a release has just let go, as asyncio's own primitives do: with no way round the selector."""
+        """Lets those of this event loop go on that a release has just let go, as asyncio's own primitives do: with no
+        way round the selector.
+        """
         if self.waits:
             self.drain()
 
@@ -159,12 +170,16 @@ def owner_here() -> Owner | None:
 
 
 def waiter(owner: Owner | None) -> tuple[LoopPart, int]:
-    """The running loop's part; and the library task that waits there, ``owner`` or that of the running task. RuntimeError outside of a task."""
+    """The running loop's part; and the library task that waits there, ``owner`` or that of the running task.
+    RuntimeError outside of a task.
+    """
     part = _part_of(asyncio.get_running_loop())
     if owner is None:
         owner = owner_here()
         if owner is None:
-            raise RuntimeError("only a task can wait for it, for a task is who owns it; this is a callback of the event loop")
+            raise RuntimeError(
+                "only a task can wait for it, for a task is who owns it; this is a callback of the event loop"
+            )
     return part, owner.number
 
 
@@ -234,7 +249,9 @@ class Wait:
 
 
 async def granted(wait: Wait, op: _sync.Op, undo: Callable[[], object]) -> Any:
-    """Waits for the end of the operation. If the task is cancelled, it leaves the line; what had been granted by then is given back by ``undo``."""
+    """Waits for the end of the operation. If the task is cancelled, it leaves the line; what had been granted by then
+    is given back by ``undo``.
+    """
     try:
         await wait.told()
     except BaseException:
@@ -248,8 +265,9 @@ async def granted(wait: Wait, op: _sync.Op, undo: Callable[[], object]) -> Any:
 async def kept(wait: Wait, op: _sync.Op, withdraw: Callable[[], bool]) -> Any:
     """Waits for the end of an operation that cannot be undone: an item was sent, or received.
 
-    If the task is cancelled when it is too late for ``withdraw``, the operation's result counts, and the task has its CancelledError at the next
-    place where it waits; unless whoever cancelled it has taken that back by then, as a timeout does when its block is left.
+    If the task is cancelled when it is too late for ``withdraw``, the operation's result counts, and the task has its
+    CancelledError at the next place where it waits; unless whoever cancelled it has taken that back by then, as a
+    timeout does when its block is left.
     """
     try:
         await wait.told()
@@ -287,7 +305,9 @@ def _deliver_cancel(task: Task[Any], count: int, message: Any) -> None:
 
 
 async def notified(wait: Wait, op: _sync.Op, notify: Callable[[], object]) -> None:
-    """Waits for the end of a condition's wait. A cancelled one has its lock back before it ends, and passes a notification on."""
+    """Waits for the end of a condition's wait. A cancelled one has its lock back before it ends, and passes a
+    notification on.
+    """
     cancelled: CancelledError | None = None
     while wait.is_pending:
         try:

@@ -20,6 +20,8 @@ class AioFace(ClosableFace[_P]):
     __slots__ = ()
 
     def close(self) -> None:
-        """Sends everybody in line away with ClosedResourceError, and lets nobody in any more. Any thread; does not wait."""
+        """Sends everybody in line away with ClosedResourceError, and lets nobody in any more. Any thread; does not
+        wait.
+        """
         self._native.close()
         kick()

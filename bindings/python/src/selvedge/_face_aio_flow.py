@@ -24,7 +24,9 @@ __all__ = ["Barrier", "BrokenBarrierError", "CapacityLimiter", "Channel", "Event
 if sys.version_info >= (3, 11):
 
     class BrokenBarrierError(_BrokenBarrierError, asyncio.BrokenBarrierError):
-        """The barrier was aborted, or reset while somebody waited, or somebody's wait timed out, or its action failed."""
+        """The barrier was aborted, or reset while somebody waited, or somebody's wait timed out, or its action
+        failed.
+        """
 
 else:
     BrokenBarrierError = _BrokenBarrierError
@@ -78,7 +80,11 @@ class Barrier(Face[SharedBarrier]):
     __slots__ = ()
 
     def __init__(self, parties: int | _sync.Face[SharedBarrier], *, name: str | None = None) -> None:
-        super().__init__(SharedBarrier(parties, name=name) if isinstance(parties, int) else native_of(parties, SharedBarrier, "Barrier"))
+        super().__init__(
+            SharedBarrier(parties, name=name)
+            if isinstance(parties, int)
+            else native_of(parties, SharedBarrier, "Barrier")
+        )
 
     async def wait(self) -> int:
         """Waits until all have come. Returns a number from 0 to parties - 1, another for each.
@@ -107,7 +113,9 @@ class Barrier(Face[SharedBarrier]):
     async def __aenter__(self) -> int:
         return await self.wait()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         pass
 
     async def abort(self) -> None:
@@ -162,7 +170,9 @@ class CapacityLimiter(AioFace[_sync.CapacityLimiter]):
         return self._acquire(None, owner_here())
 
     def acquire_on_behalf_of(self, borrower: object) -> Coroutine[Any, Any, None]:
-        """Borrows a token for something that is no task, any hashable object: it has the token until `release_on_behalf_of`. To be awaited."""
+        """Borrows a token for something that is no task, any hashable object: it has the token until
+        `release_on_behalf_of`. To be awaited.
+        """
         return self._acquire(borrower, owner_here())
 
     async def _acquire(self, borrower: object, owner: Owner | None) -> None:
@@ -194,7 +204,9 @@ class CapacityLimiter(AioFace[_sync.CapacityLimiter]):
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
     @property
@@ -222,10 +234,12 @@ class CapacityLimiter(AioFace[_sync.CapacityLimiter]):
 
 
 class Channel(AioFace[_sync.Channel]):
-    """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is closed.
+    """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is
+    closed.
 
-    capacity: how many items it holds before a send waits; None: any number; 0: none, each send waits for its receiver; or another face of a
-    channel, of which this is to be one. Objects are pickled, as those of `selvedge.sync.Channel`; bytes go as they are.
+    capacity: how many items it holds before a send waits; None: any number; 0: none, each send waits for its receiver;
+    or another face of a channel, of which this is to be one. Objects are pickled, as those of `selvedge.sync.Channel`;
+    bytes go as they are.
     name: what messages and the wait graph call a new one.
     """
 
@@ -238,11 +252,15 @@ class Channel(AioFace[_sync.Channel]):
             super().__init__(native_of(capacity, _sync.Channel, "Channel"))
 
     async def send(self, obj: object) -> None:
-        """Sends an object, waiting for room. ClosedResourceError. On an error, and when this is cancelled, it was not sent."""
+        """Sends an object, waiting for room. ClosedResourceError. On an error, and when this is cancelled, it was not
+        sent.
+        """
         await self.send_bytes(pack(obj))
 
     async def recv(self) -> Any:
-        """Receives the next object, waiting for one. ClosedResourceError when it is closed and empty. Only for senders that one trusts: it unpickles."""
+        """Receives the next object, waiting for one. ClosedResourceError when it is closed and empty. Only for senders
+        that one trusts: it unpickles.
+        """
         return unpack(await self.recv_bytes())
 
     async def send_bytes(self, data: Buffer) -> None:
@@ -285,6 +303,12 @@ class Channel(AioFace[_sync.Channel]):
         data = self._native.recv_bytes_nowait()
         kick()
         return data
+
+    # The names that Trio has for it.
+    receive = recv
+    receive_bytes = recv_bytes
+    receive_nowait = recv_nowait
+    receive_bytes_nowait = recv_bytes_nowait
 
     @property
     def capacity(self) -> int | None:

@@ -23,7 +23,8 @@ class _TaskLock(AioFace[_L]):
     def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
         """Takes the lock, waiting for it, for the task that makes this call. To be awaited; always True.
 
-        DeadlockError if the wait would close a ring; BrokenResourceError if the owner ended while holding it; ClosedResourceError.
+        DeadlockError if the wait would close a ring; BrokenResourceError if the owner ended while holding it;
+        ClosedResourceError.
         """
         return self._acquire(owner_here())
 
@@ -54,7 +55,9 @@ class _TaskLock(AioFace[_L]):
         if owner is None or not self._native.acquire(False, task=owner.number):
             await self._acquire(owner)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         owner = owner_here()
         if owner is None:
             self.release()
@@ -72,7 +75,9 @@ class _TaskLock(AioFace[_L]):
         return self._native.broken
 
     def repair(self) -> None:
-        """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if it is not broken."""
+        """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if
+        it is not broken.
+        """
         self._native.repair(task=own_number())
 
     def _describe(self) -> str:
@@ -82,14 +87,17 @@ class _TaskLock(AioFace[_L]):
 class Lock(_TaskLock[_sync.Lock]):
     """A lock that belongs to a task. ``async with lock: ...``
 
-    shared: another face of a lock, of which this is to be one; None makes a new lock, which is always handed over in order.
+    shared: another face of a lock, of which this is to be one; None makes a new lock, which is always handed over in
+    order.
     name: what messages and the wait graph call a new one.
     """
 
     __slots__ = ()
 
     def __init__(self, shared: _sync.Face[_sync.Lock] | None = None, *, name: str | None = None) -> None:
-        super().__init__(_sync.Lock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.Lock, "Lock"))
+        super().__init__(
+            _sync.Lock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.Lock, "Lock")
+        )
 
 
 class RLock(_TaskLock[_sync.RLock]):
@@ -98,7 +106,9 @@ class RLock(_TaskLock[_sync.RLock]):
     __slots__ = ()
 
     def __init__(self, shared: _sync.Face[_sync.RLock] | None = None, *, name: str | None = None) -> None:
-        super().__init__(_sync.RLock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.RLock, "RLock"))
+        super().__init__(
+            _sync.RLock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.RLock, "RLock")
+        )
 
 
 class Condition(AioFace[_sync.Condition]):
@@ -112,7 +122,10 @@ class Condition(AioFace[_sync.Condition]):
     _lock: Lock | RLock
 
     def __init__(
-        self, lock: _sync.Face[_sync.Lock] | _sync.Face[_sync.RLock] | _sync.Face[_sync.Condition] | None = None, *, name: str | None = None
+        self,
+        lock: _sync.Face[_sync.Lock] | _sync.Face[_sync.RLock] | _sync.Face[_sync.Condition] | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         native = _sync.Condition(Lock(name=name) if lock is None else lock, name=name)
         super().__init__(native)
@@ -142,17 +155,20 @@ class Condition(AioFace[_sync.Condition]):
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        # A wait that ended with BrokenResourceError does not hold the lock; that error is not to be hidden by another one.
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # A wait that ended with BrokenResourceError does not hold the lock; that error is not to be hidden by another
+        # one.
         if error is None or self._native.lock.owner == own_number():
             self.release()
 
     def wait(self) -> Coroutine[Any, Any, Literal[True]]:
         """Lets go of the lock, waits to be notified, and has the lock back. To be awaited; always True.
 
-        A cancelled wait has the lock back, too, before it ends, and passes a notification that it may have had on to another. NotOwnerError if the
-        task that makes this call does not hold the lock; BrokenResourceError if the lock breaks meanwhile, and ClosedResourceError if it is closed:
-        then it is not held.
+        A cancelled wait has the lock back, too, before it ends, and passes a notification that it may have had on to
+        another. NotOwnerError if the task that makes this call does not hold the lock; BrokenResourceError if the lock
+        breaks meanwhile, and ClosedResourceError if it is closed: then it is not held.
         """
         return self._wait(owner_here())
 
@@ -172,7 +188,9 @@ class Condition(AioFace[_sync.Condition]):
         return result
 
     def notify(self, n: int = 1) -> None:
-        """Notifies up to ``n`` waiters, who waits longest first; they go in line for the lock. NotOwnerError if this task does not hold it."""
+        """Notifies up to ``n`` waiters, who waits longest first; they go in line for the lock. NotOwnerError if this
+        task does not hold it.
+        """
         self._native.notify(n, task=own_number())
 
     def notify_all(self) -> None:
@@ -193,7 +211,11 @@ class Semaphore(AioFace[_sync.Semaphore]):
     __slots__ = ()
 
     def __init__(self, value: int | _sync.Face[_sync.Semaphore] = 1, *, name: str | None = None) -> None:
-        super().__init__(_sync.Semaphore(value, name=name) if isinstance(value, int) else native_of(value, _sync.Semaphore, "Semaphore"))
+        super().__init__(
+            _sync.Semaphore(value, name=name)
+            if isinstance(value, int)
+            else native_of(value, _sync.Semaphore, "Semaphore")
+        )
 
     async def acquire(self, n: int = 1) -> Literal[True]:
         """Takes ``n`` permits, waiting for them. Always True. ClosedResourceError."""
@@ -207,14 +229,18 @@ class Semaphore(AioFace[_sync.Semaphore]):
         return True
 
     def release(self, n: int = 1) -> None:
-        """Gives ``n`` permits back, or makes them. LimitError (a ValueError) of a `BoundedSemaphore` that would have too many."""
+        """Gives ``n`` permits back, or makes them. LimitError (a ValueError) of a `BoundedSemaphore` that would have
+        too many.
+        """
         self._native.release(n)
         kick()
 
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
     @property

@@ -1,5 +1,6 @@
-"""The barrier that all faces share: the C library has none. Arriving never waits; who is not the last one has a native event to wait for, in
-whichever way it waits."""
+"""The barrier that all faces share: the C library has none. Arriving never waits; who is not the last one has a native
+event to wait for, in whichever way it waits.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +39,10 @@ class Arrival:
     __slots__ = ("generation", "index", "is_last")
 
     def __init__(self, generation: _Generation, index: int, is_last: bool) -> None:
-        self.generation = generation
-        self.index = index
+        self.generation: _Generation = generation
+        self.index: int = index
         """From 0 to parties - 1, another for each."""
-        self.is_last = is_last
+        self.is_last: bool = is_last
         """There is nothing to wait for."""
 
     @property
@@ -51,16 +52,23 @@ class Arrival:
 
 
 class SharedBarrier:
-    """A barrier for ``parties`` threads and tasks of any kind. ``action`` is called by the last to arrive, before it and the others go on."""
+    """A barrier for ``parties`` threads and tasks of any kind. ``action`` is called by the last to arrive, before it
+    and the others go on.
+    """
 
     def __init__(
-        self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None, *, name: str | None = None
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         if parties < 1:
             raise ValueError("parties must be at least 1")
-        self.parties = parties
-        self.name = name
-        self.timeout = timeout
+        self.parties: int = parties
+        self.name: str | None = name
+        self.timeout: float | None = timeout
         """What blocking waits take if they are given none; seconds or None."""
         self._action = action
         self._mutex = threading.Lock()  # held for a few instructions, never while anything is called or waited for
@@ -86,7 +94,9 @@ class SharedBarrier:
         return self._generation.is_broken
 
     def arrive(self) -> Arrival:
-        """Arrives. The last one runs the action here. BrokenBarrierError; and what the action raises, which breaks the barrier."""
+        """Arrives. The last one runs the action here. BrokenBarrierError; and what the action raises, which breaks the
+        barrier.
+        """
         with self._mutex:
             generation = self._generation
             if generation.is_broken:
@@ -116,7 +126,8 @@ class SharedBarrier:
     def leave(self, arrival: Arrival, *, breaks: bool) -> bool:
         """Ends a wait that was not over. False: it was, the party has passed (or has been told of the break) already.
 
-        With ``breaks`` the barrier breaks, as when a thread's wait times out; else it waits for another party in the place of this one.
+        With ``breaks`` the barrier breaks, as when a thread's wait times out; else it waits for another party in the
+        place of this one.
         """
         generation = arrival.generation
         with self._mutex:

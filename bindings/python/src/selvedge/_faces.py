@@ -1,7 +1,8 @@
 """What the awaited faces have in common: the native object behind a face.
 
-A face is what a kind of program sees of a lock: `selvedge.sync` blocks, `selvedge.aio` and `selvedge.trio` await. The object itself is native
-(`selvedge._sync`), has one line for all who wait, and may have any number of faces. This module knows neither asyncio nor Trio.
+A face is what a kind of program sees of a lock: `selvedge.sync` blocks, `selvedge.aio` and `selvedge.trio` await. The
+object itself is native (`selvedge._sync`), has one line for all who wait, and may have any number of faces. This module
+knows neither asyncio nor Trio.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class ClosableFace(Face[_P]):
 
 
 def publish(name: str, *modules: ModuleType) -> None:
-    """Has the classes of private modules say that they are of the public one: in messages, and where they are pickled or looked up."""
+    """Has the classes of private modules say that they are of the public one: in messages, and where they are pickled
+    or looked up.
+    """
     for module in modules:
         for kind in vars(module).values():
             if isinstance(kind, type) and kind.__module__ == module.__name__ and not kind.__name__.startswith("_"):

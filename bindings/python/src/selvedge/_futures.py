@@ -81,7 +81,10 @@ class Call(Future[_T]):
             self._outcome = False, error
 
     def tell(self, *, with_callbacks: bool) -> bool:
-        """Makes the outcome known, if that has not been done. False, and nothing is done, if callbacks are to be called and may not be."""
+        """Makes the outcome known, if that has not been done.
+
+        False, and nothing is done, if callbacks are to be called and may not be.
+        """
         with self._condition:
             outcome = self._outcome
             if outcome is None:
@@ -105,7 +108,7 @@ class Call(Future[_T]):
             pass  # somebody else has set it, which only executors may
 
     def strand(self) -> None:
-        """In a fork child: who waited, who would have been called back, and who may have held the lock, are the parent's."""
+        """In a fork child: who waited, who was to be called back, and who may have held the lock, are the parent's."""
         self._condition = threading.Condition()
         self._waiters = []
         self._done_callbacks = []

@@ -1,4 +1,4 @@
-"""What a `GreenletHub` is made of: greenlets of a main loop's thread, how they give control back, and who gives it to them again."""
+"""What a `GreenletHub` is made of: greenlets of a main loop's thread, and how they give and get control."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from selvedge._glib_gi import Greenlet, GreenletModule, new_timer, the_greenlet
 
 
 class Core:
-    """The greenlets of one thread and its loop. "In the hub" means: on that thread, called by the loop, in none of the greenlets."""
+    """The greenlets of one thread and its loop.
+
+    "In the hub" means: on that thread, called by the loop, in none of the greenlets.
+    """
 
     def __init__(self, loop: _loop.HostLoop, context: Any) -> None:
         self.greenlets: GreenletModule = the_greenlet()

@@ -47,7 +47,7 @@ def the_greenlet() -> GreenletModule:
     try:
         module: Any = importlib.import_module("greenlet")
     except ImportError as error:
-        raise ImportError("selvedge.glib.GreenletHub needs greenlet (Debian: python3-greenlet), which is not there") from error
+        raise ImportError("selvedge.glib.GreenletHub needs greenlet (Debian: python3-greenlet)") from error
     found: GreenletModule = module
     return found
 

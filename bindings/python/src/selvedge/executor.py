@@ -1,8 +1,8 @@
 """A ``concurrent.futures.Executor`` whose calls run on a thread cache.
 
-An executor owns no threads. It has a line of calls, and at most ``max_workers`` jobs in the cache at a time; each job takes the first
-call of the line, and is followed by the next on the same thread as long as there are calls. So executors that share a cache share its
-threads, and nobody waits on one.
+An executor owns no threads. It has a line of calls, and at most ``max_workers`` jobs in the cache at a time; each job
+takes the first call of the line, and is followed by the next on the same thread as long as there are calls. So
+executors that share a cache share its threads, and nobody waits on one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from outcome import Error, Outcome
 
-from selvedge._errors import CancelledError, ClosedResourceError, DeadlockError, SpawnError
+from selvedge._errors import CancelledError, ClosedResourceError, DeadlockError, SelvedgeError, SpawnError
 from selvedge._futures import Call
 from selvedge.cache import ThreadCache, default_cache
 
@@ -36,8 +36,8 @@ _T = TypeVar("_T")
 
 _LOGGER = logging.getLogger("concurrent.futures")
 _NUMBERS = itertools.count()
-# Seconds. Calls that wait in line are run by one job of the cache for so long: a job for each has its price, for calls that do next to nothing a
-# higher one than the call. Not where locks are in use: they belong to the job.
+# Seconds. Calls that wait in line are run by one job of the cache for so long: a job for each has its price, for calls
+# that do next to nothing a higher one than the call.
 _SHARED_TIME = 0.001
 _BROKEN = "an initializer failed, and the executor cannot be used any more"
 
@@ -45,26 +45,32 @@ _BROKEN = "an initializer failed, and the executor cannot be used any more"
 class Executor(ThreadPoolExecutor):
     """Runs calls on the threads of a thread cache, as ``ThreadPoolExecutor`` does on its own.
 
-    Futures, ``map``, cancellation, errors and the end of the program are as with ``ThreadPoolExecutor``. It is a subclass of that only
-    because ``asyncio.loop.set_default_executor`` takes nothing else; it starts no threads and joins none.
+    Futures, ``map``, cancellation, errors and the end of the program are as with ``ThreadPoolExecutor``. It is a
+    subclass of that only because ``asyncio.loop.set_default_executor`` takes nothing else; it starts no threads and
+    joins none.
 
-    ``max_workers``: the most calls that run at a time. ``None``: as many as ``ThreadPoolExecutor`` would take. Further calls wait in order, and
-    no thread waits with them. The cache's own ``max_workers`` holds as well.
-    ``cache``: where the calls run; ``None`` is the process's default cache. It stays the caller's: ``shutdown`` does not end it.
-    ``thread_name_prefix``: a thread is named ``<prefix>_<number>`` while it runs a call, with a number below ``max_workers``.
-    ``initializer``, ``initargs``: ``initializer(*initargs)`` is called once on each thread that runs calls of this executor, before its first
-    one. With a cache these can be more threads than ``max_workers``, one after the other. If it raises, the executor is broken: calls
-    that wait, and later ``submit``, get ``concurrent.futures.thread.BrokenThreadPool``.
+    ``max_workers``: the most calls that run at a time. ``None``: as many as ``ThreadPoolExecutor`` would take. Further
+    calls wait in order, and no thread waits with them. The cache's own ``max_workers`` holds as well.
+    ``cache``: where the calls run; ``None`` is the process's default cache. It stays the caller's: ``shutdown`` does
+    not end it.
+    ``thread_name_prefix``: a thread is named ``<prefix>_<number>`` while it runs a call, with a number below
+    ``max_workers``.
+    ``initializer``, ``initargs``: ``initializer(*initargs)`` is called once on each thread that runs calls of this
+    executor, before its first one. With a cache these can be more threads than ``max_workers``, one after the other. If
+    it raises, the executor is broken: calls that wait, and later ``submit``, get
+    ``concurrent.futures.thread.BrokenThreadPool``.
 
-    Every call begins with an empty ``contextvars`` context, and a lock of ``selvedge.sync`` that it holds at its end breaks. Each is a job of
-    the cache with its own ``before_job`` and ``after_job`` hooks; only, in a program that has not imported ``selvedge.sync``, calls that wait in
-    line may share a job for up to a millisecond. An executor that is dropped without ``shutdown`` finishes what was submitted.
+    Every call begins with an empty ``contextvars`` context, and is a task of its own: a lock of ``selvedge.sync`` that
+    it holds at its end breaks. Calls that wait in line may share a job of the cache, for up to a millisecond: then the
+    hooks ``before_job`` and ``after_job`` are run around them together. An executor that is dropped without
+    ``shutdown`` finishes what was submitted.
 
-    At the end of the program, what was submitted is finished first, before ``atexit`` callbacks run; submitting is refused from then on.
-    In a child made by ``os.fork`` the executor works as a new one; calls of the parent that were not done end there with ``ForkedError``, and
-    the callbacks of their futures are not called.
+    At the end of the program, what was submitted is finished first, before ``atexit`` callbacks run; submitting is
+    refused from then on. In a child made by ``os.fork`` the executor works as a new one; calls of the parent that were
+    not done end there with ``ForkedError``, and the callbacks of their futures are not called.
 
-    Raises ``ValueError`` (``max_workers`` below 1), ``TypeError`` (``initializer`` is not callable, ``cache`` is no ``ThreadCache``). Any thread.
+    Raises ``ValueError`` (``max_workers`` below 1), ``TypeError`` (``initializer`` is not callable, ``cache`` is no
+    ``ThreadCache``). Any thread.
     """
 
     def __init__(
@@ -80,7 +86,9 @@ class Executor(ThreadPoolExecutor):
             raise TypeError(f"cache must be a selvedge.ThreadCache or None, not {type(cache).__name__}")
         prefix = thread_name_prefix or f"Executor-{next(_NUMBERS)}"
         super().__init__(max_workers, prefix, initializer, initargs)
-        self._pool = _Pool(cache if cache is not None else default_cache(), self._max_workers, prefix, initializer, initargs)
+        if cache is None:
+            cache = default_cache()
+        self._pool = _Pool(cache, self._max_workers, prefix, initializer, initargs)
 
     @property
     def cache(self) -> ThreadCache:
@@ -90,9 +98,10 @@ class Executor(ThreadPoolExecutor):
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Puts ``fn(*args, **kwargs)`` in line and returns its future. Any thread; does not block.
 
-        Callbacks of the future are called on the thread that ran ``fn``, and may block; the call counts as running until they have returned.
-        Raises ``RuntimeError`` (after ``shutdown``, at the end of the program, the cache is shut down), ``BrokenThreadPool``, and ``SpawnError``
-        if no thread could be started and none of the executor's calls runs, on whose thread it could follow.
+        Callbacks of the future are called on the thread that ran ``fn``, and may block; the call counts as running
+        until they have returned. Raises ``RuntimeError`` (after ``shutdown``, at the end of the program, the cache is
+        shut down), ``BrokenThreadPool``, and ``SpawnError`` if no thread could be started and none of the executor's
+        calls runs, on whose thread it could follow.
         """
         call = Call[_T](self._pool, (fn, args, kwargs))
         self._pool.submit(call)
@@ -101,8 +110,8 @@ class Executor(ThreadPoolExecutor):
     async def run(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """``submit``, and waits for the result: in an asyncio or a Trio task, so with both backends of anyio.
 
-        If the waiting is cancelled, so is the call, if it has not begun. If it has: asyncio leaves it alone and its result is lost, Trio waits
-        for its end. Raises what ``fn`` and ``submit`` raise.
+        If the waiting is cancelled, so is the call, if it has not begun. If it has: asyncio leaves it alone and its
+        result is lost, Trio waits for its end. Raises what ``fn`` and ``submit`` raise.
         """
         future = self.submit(fn, *args, **kwargs)
         # Trio first: as a guest in asyncio's loop it runs where there is a running loop as well.
@@ -118,9 +127,9 @@ class Executor(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuses calls from now on. May be called again.
 
-        ``wait``: returns when all calls have ended. Raises ``DeadlockError`` (a ``RuntimeError``) for that in one of these calls, after everything
-        else has been done. ``cancel_futures``: calls that no thread has begun, and for which none is on its way, are cancelled, and who waits for
-        them is told. Any thread.
+        ``wait``: returns when all calls have ended. Raises ``DeadlockError`` (a ``RuntimeError``) for that in one of
+        these calls, after everything else has been done. ``cancel_futures``: calls that no thread has begun, and for
+        which none is on its way, are cancelled, and who waits for them is told. Any thread.
         """
         self._shutdown = True  # as others know it, who look
         self._pool.close()
@@ -133,8 +142,9 @@ class Executor(ThreadPoolExecutor):
 class _Pool:
     """The line and the slots of an executor. It outlives the executor until its calls have ended: it is held by jobs.
 
-    The lock is taken again by its own thread when a finalizer submits or cancels in the middle of a section; so each section leaves everything
-    in order before it calls anything that may allocate. No code of others is called with it held.
+    The lock is taken again by its own thread when a finalizer submits or cancels in the middle of a section; so each
+    section leaves everything in order before it calls anything that may allocate. No code of others is called with it
+    held.
     """
 
     def __init__(
@@ -179,8 +189,14 @@ class _Pool:
                 if _is_exiting:
                     raise RuntimeError("cannot schedule new futures after interpreter shutdown")
                 self.pending[call] = None
-                slot = self.open_slot(call)
-            if slot is None:
+                slot = self.new_slot(call)
+                # Python runs signal handlers and finalizers at calls and jumps: what belongs together has none in
+                # between.
+                if slot is not None and self.coming < len(self.pending) and self.slots < self.max_workers:
+                    slot.is_coming = True
+                    self.slots += 1
+                    self.coming += 1
+            if slot is None or not slot.is_coming:
                 return
             error = slot.start()
         except BaseException:
@@ -193,7 +209,10 @@ class _Pool:
         raise error
 
     def undo(self, call: Call[Any], slot: _Slot | None) -> None:
-        """A signal handler has raised in the middle of a submit. Whether the cache was asked is not known: if it was, its job finds nothing to do."""
+        """A signal handler has raised in the middle of a submit.
+
+        Whether the cache was asked is not known: if it was, its job finds nothing to do.
+        """
         with self.lock:
             if slot is not None and slot.is_coming and self.arrive(slot):
                 slot.generation = -1
@@ -201,7 +220,12 @@ class _Pool:
             if call in self.pending:
                 del self.pending[call]
                 self.tell_if_idle()
-            other = self.open_slot(next(iter(self.pending))) if self.pending else None
+            # Others may have relied on that slot.
+            other = self.new_slot(next(iter(self.pending))) if self.pending else None
+            if other is not None:
+                other.is_coming = True
+                self.slots += 1
+                self.coming += 1
         if other is not None:
             other.start_or_fail()
 
@@ -228,26 +252,21 @@ class _Pool:
     def join(self) -> None:
         """Waits until all calls have ended."""
         if getattr(self.local, "is_inside", False):
-            raise DeadlockError("a call of an executor cannot wait for the end of the executor's calls: it would wait for itself")
+            raise DeadlockError("a call of an executor cannot wait for all its calls: it would wait for itself")
         with self.lock:
             while self.pending or self.running:
                 self.idle.wait()
 
     # ---- slots ----
 
-    def open_slot(self, cause: Call[Any]) -> _Slot | None:
-        """A new slot, if one is needed and allowed. With the lock."""
+    def new_slot(self, cause: Call[Any]) -> _Slot | None:
+        """A slot, if one may be needed and allowed. Not in use yet: see `submit`. With the lock."""
         if self.slots >= self.max_workers or self.coming >= len(self.pending):
             return None
         if self.free_numbers:
-            number = self.free_numbers.pop()
-        else:
-            number = self.numbers
-            self.numbers += 1
-        slot = _Slot(self, number, cause)
-        self.slots += 1
-        self.coming += 1
-        return slot
+            return _Slot(self, self.free_numbers.pop(), cause)
+        self.numbers += 1
+        return _Slot(self, self.numbers - 1, cause)
 
     def close_slot(self, slot: _Slot) -> None:
         """With the lock."""
@@ -301,9 +320,9 @@ class _Pool:
             if not self.arrive(slot):
                 return False
             if self.pending:
-                self.coming += 1
-                slot.is_coming = True
                 slot.cause = next(iter(self.pending))
+                slot.is_coming = True
+                self.coming += 1
                 return True
             self.close_slot(slot)
             return False
@@ -375,14 +394,14 @@ class _Slot:
         self.cause = cause  # the call for which the next job was asked for; but each takes whichever is first
         self.name = f"{pool.prefix}_{number}"
         self.generation = pool.generation
-        self.is_coming = True  # its job has been asked for, and has not begun
+        self.is_coming = False  # it is in use, and its job has not begun
         self.call: Call[Any] | None = None
 
     def start(self) -> Exception | None:
         """Asks the cache for the next job. The exception if it refused."""
         try:
             self.pool.cache.start_thread_soon(self.run, self.deliver, self.name)
-        except Exception as error:
+        except (SelvedgeError, MemoryError) as error:  # what a signal handler raises may come when it has been accepted
             return error
         return None
 
@@ -395,8 +414,9 @@ class _Slot:
     def run(self) -> None:
         """The job: one call, or several short ones, if there still are any.
 
-        Who waits for the last result is told in `deliver`, when the thread is free again and so gets what they submit next. Callbacks are
-        called here: they may block, and wait for other calls, which must not be given to this very thread.
+        Who waits for the last result is told in `deliver`, when the thread is free again and so gets what they submit
+        next. Callbacks are called here: they may block, and wait for other calls, which must not be given to this very
+        thread.
         """
         pool = self.pool
         pool.local.is_inside = True
@@ -405,17 +425,38 @@ class _Slot:
             self.call = call = pool.take(self)
             if call is not None:
                 until = time.monotonic() + _SHARED_TIME
-                call.run()
-                while pool.pending and time.monotonic() < until and "selvedge._sync" not in sys.modules:
+                tasks = self.run_as_task(call)
+                # If locks have come into use only now, the call may hold some, which break with the job.
+                while pool.pending and time.monotonic() < until and tasks == _tasks_in_use():
                     call.tell(with_callbacks=True)
                     self.call = call = pool.follow(self, call)
                     if call is None:
                         break
-                    contextvars.Context().run(call.run)
+                    tasks = contextvars.Context().run(self.run_as_task, call)
             del call  # see `invoke`
         finally:
             pool.local.is_inside = False
             del self, pool
+
+    def run_as_task(self, call: Call[Any]) -> bool:
+        """Runs a call that may not be the only one of its job; if locks are in use, as a task of its own.
+
+        Whether they are.
+        """
+        if not _tasks_in_use():
+            call.run()
+            del self, call  # see `invoke`
+            return False
+        sync: Any = sys.modules["selvedge._sync"]
+        number = sync.task_new(self.name)
+        previous = sync.task_enter(number)
+        try:
+            call.run()
+        finally:
+            sync.task_leave(previous)
+            sync.task_exit(number)
+            del self, call
+        return True
 
     def deliver(self, outcome: Outcome[None]) -> None:
         """On the worker, when it is free. If the job did not run, anywhere."""
@@ -466,6 +507,11 @@ class _Telling:
         self.pool.ended(self.call)
 
 
+def _tasks_in_use() -> bool:
+    """Whether anything here can have taken a lock."""
+    return hasattr(sys.modules.get("selvedge._sync"), "task_exit")
+
+
 _pools: weakref.WeakSet[_Pool] = weakref.WeakSet()
 _is_exiting = False
 
@@ -484,6 +530,7 @@ def _after_fork() -> None:
         pool.after_fork()
 
 
-# Before threads are joined and `atexit` callbacks run: Python has no public name for that moment, and `concurrent.futures` uses this one.
+# Before threads are joined and `atexit` callbacks run: Python has no public name for that moment, and
+# `concurrent.futures` uses this one.
 getattr(threading, "_register_atexit")(_finish_all)
 os.register_at_fork(after_in_child=_after_fork)

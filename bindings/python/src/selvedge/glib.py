@@ -46,12 +46,14 @@ class _Acquirable(Protocol):
 class HostLoop(_loop.HostLoop):
     """A queue into a GLib main context: callables of any thread run on the thread that iterates it.
 
-    ``context``: a ``GLib.MainContext``; None is the calling thread's default one. ``priority``: of the source that drains the queue, one of
-    GLib's. ``name``: what it is called in messages. ``on_error``: called with the exception of a `call_soon` callable; None: ``sys.unraisablehook``.
-    The thread that makes it is to iterate the context; see `bind`.
+    ``context``: a ``GLib.MainContext``; None is the calling thread's default one. ``priority``: of the source that
+    drains the queue, one of GLib's. ``name``: what it is called in messages. ``on_error``: called with the exception of
+    a `call_soon` callable; None: ``sys.unraisablehook``. The thread that makes it is to iterate the context; see
+    `bind`.
 
-    While a callable runs nothing else is taken from the queue, also not by a main loop that it runs itself. One that a callback of
-    something else runs, a timer's for instance, does take. The loop lives until it is closed. Raises SelvedgeError.
+    While a callable runs nothing else is taken from the queue, also not by a main loop that it runs itself. One that a
+    callback of something else runs, a timer's for instance, does take. The loop lives until it is closed. Raises
+    SelvedgeError.
     """
 
     def __init__(
@@ -75,7 +77,9 @@ class HostLoop(_loop.HostLoop):
         return self._context
 
     def close(self) -> None:
-        """Closes the loop: nothing is accepted any more, and what waits is dropped here. On the loop's own thread. May be repeated.
+        """Closes the loop: nothing is accepted any more, and what waits is dropped here.
+
+        On the loop's own thread. May be repeated.
 
         Raises WrongThreadError, BusyResourceError while a guest lives in it, ForkedError.
         """
@@ -83,7 +87,10 @@ class HostLoop(_loop.HostLoop):
         self._source.destroy()
 
     def _ready(self, *_: object) -> bool:
-        """Called by GLib, which is to get a real bool whatever happens. For False it removes the source, as it does for an exception."""
+        """Called by GLib, which is to get a real bool whatever happens.
+
+        For False it removes the source, as it does for an exception.
+        """
         try:
             self.drain()
         except (ClosedResourceError, ForkedError):
@@ -96,10 +103,12 @@ class HostLoop(_loop.HostLoop):
 
 
 class Task(Future[_T]):
-    """A function that runs in a greenlet of a hub; made by `GreenletHub.spawn`. As a future it has its result, its error, its callbacks.
+    """A function that runs in a greenlet of a hub; made by `GreenletHub.spawn`.
 
-    Callbacks are called in the main loop, and must not wait. A task that was killed has CancelledError as its error. An error that nobody has
-    asked for when the task goes is printed by ``sys.unraisablehook``.
+    As a future it has its result, its error, its callbacks.
+
+    Callbacks are called in the main loop, and must not wait. A task that was killed has CancelledError as its error. An
+    error that nobody has asked for when the task goes is printed by ``sys.unraisablehook``.
     """
 
     def __init__(self, core: Core, name: str, run: Callable[[], _T]) -> None:
@@ -132,17 +141,20 @@ class Task(Future[_T]):
         self._core.loop.call_soon(self._strand.resume, value)
 
     def kill(self, error: BaseException | None = None) -> None:
-        """Raises ``error``, or GreenletExit, where it waits; if it has not begun it never will. Any thread; does not block.
+        """Raises ``error``, or GreenletExit, where it waits; if it has not begun it never will.
 
-        What it waits for is given up. The task may catch the error, wait again and go on. Raises ClosedResourceError, ForkedError.
+        Any thread; does not block.
+
+        What it waits for is given up. The task may catch the error, wait again and go on. Raises ClosedResourceError,
+        ForkedError.
         """
         self._core.loop.call_soon(self._kill, error)
 
     def join(self, timeout: float | None = None) -> bool:
         """Waits for its end, and raises nothing of it. False if ``timeout`` seconds passed first.
 
-        In another greenlet of its hub only that waits; on other threads, the thread. DeadlockError on the hub's thread outside its greenlets,
-        and in the task itself.
+        In another greenlet of its hub only that waits; on other threads, the thread. DeadlockError on the hub's thread
+        outside its greenlets, and in the task itself.
         """
         if self.done():
             return True
@@ -152,14 +164,17 @@ class Task(Future[_T]):
             self.add_done_callback(lambda _: done.set())
             return done.wait(timeout)
         if core.running in (None, self._strand):
-            raise DeadlockError("the thread of a main loop cannot wait for a greenlet that runs in it, nor a greenlet for itself")
+            raise DeadlockError("neither a main loop's thread can wait for a greenlet of it, nor a greenlet for itself")
         wait = core.begin_wait()
         self.add_done_callback(lambda _: core.loop.call_soon(wait.wake, True))
         with core.timer(timeout, wait.wake, False):
             return bool(wait.give_control())
 
     def result(self, timeout: float | None = None) -> _T:
-        """What its function returned; or raises what that raised. Waits as `join` does; TimedOutError if ``timeout`` seconds passed first."""
+        """What its function returned; or raises what that raised.
+
+        Waits as `join` does; TimedOutError if ``timeout`` seconds passed first.
+        """
         self._body.is_asked = True
         self._join_or_raise(timeout)
         return super().result(0)
@@ -228,13 +243,14 @@ class _Body(Generic[_T]):
 class GreenletHub:
     """Greenlets that run in a GLib main loop, each until it waits; then the main loop goes on.
 
-    A greenlet is switched to only from the queue of a `HostLoop`, and gives control back before the queue's callback returns to GLib. So GLib's
-    dispatch is left as it was entered, ``GLib.main_depth()`` is right in every greenlet, and a main loop that a greenlet runs inside itself
-    stops the other greenlets until it is over.
+    A greenlet is switched to only from the queue of a `HostLoop`, and gives control back before the queue's callback
+    returns to GLib. So GLib's dispatch is left as it was entered, ``GLib.main_depth()`` is right in every greenlet, and
+    a main loop that a greenlet runs inside itself stops the other greenlets until it is over.
 
-    ``context``: the ``GLib.MainContext``; None: the calling thread's default one. ``cache``: for `run`; None: the process's default cache.
-    The thread that makes the hub is its own, and is to iterate the context. Where nothing else is said, methods are for its greenlets;
-    WrongThreadError elsewhere. A greenlet owns the locks of `selvedge.sync` that it takes, and they break if it ends with them.
+    ``context``: the ``GLib.MainContext``; None: the calling thread's default one. ``cache``: for `run`; None: the
+    process's default cache. The thread that makes the hub is its own, and is to iterate the context. Where nothing else
+    is said, methods are for its greenlets; WrongThreadError elsewhere. A greenlet owns the locks of `selvedge.sync`
+    that it takes, and they break if it ends with them.
     """
 
     def __init__(self, context: Any = None, *, cache: ThreadCache | None = None, name: str | None = None) -> None:
@@ -251,11 +267,16 @@ class GreenletHub:
     # ---- any thread ----
 
     def call_soon(self, fn: Callable[..., object], /, *args: Any, idempotent: bool = False) -> None:
-        """Calls ``fn(*args)`` in the main loop, outside of greenlets: it must not wait. Any thread; does not block. See `HostLoop.call_soon`."""
+        """Calls ``fn(*args)`` in the main loop, outside of greenlets: it must not wait.
+
+        Any thread; does not block. See `HostLoop.call_soon`.
+        """
         self._loop.call_soon(fn, *args, idempotent=idempotent)
 
     def spawn(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Task[_T]:
-        """Has ``fn(*args, **kwargs)`` run in a new greenlet, when the main loop comes to it. Any thread; does not block.
+        """Has ``fn(*args, **kwargs)`` run in a new greenlet, when the main loop comes to it.
+
+        Any thread; does not block.
 
         Raises ClosedResourceError, ForkedError.
         """
@@ -273,7 +294,7 @@ class GreenletHub:
     # ---- in a greenlet ----
 
     def wait(self) -> Any:
-        """Gives control to the main loop until somebody calls the task's `Task.resume`, and returns what that was given."""
+        """Gives control to the main loop until somebody calls the task's `Task.resume`; returns what that was given."""
         return self._strand().receive()
 
     def switch(self, task: Task[Any], value: Any = None) -> Any:
@@ -311,9 +332,12 @@ class GreenletHub:
         return outcome.unwrap()
 
     def acquire(self, what: _Acquirable, timeout: float | None = None) -> bool:
-        """Acquires a lock, a semaphore or a limiter for the greenlet, while the main loop goes on. False if ``timeout`` seconds passed first.
+        """Acquires a lock, a semaphore or a limiter for the greenlet, while the main loop goes on.
 
-        ``what`` is an object of `selvedge.sync`, or another face of one. Give it back with its own ``release``. Raises as its ``acquire`` does.
+        False if ``timeout`` seconds passed first.
+
+        ``what`` is an object of `selvedge.sync`, or another face of one. Give it back with its own ``release``. Raises
+        as its ``acquire`` does.
         """
         try:
             self.perform(what.native.acquire_async, timeout=timeout)
@@ -331,7 +355,10 @@ class GreenletHub:
             what.native.release()
 
     def wait_on(self, condition: _sync.Condition, timeout: float | None = None) -> bool:
-        """Waits to be notified, as ``condition.wait(timeout)`` does. The greenlet has the lock afterwards, also if it was killed meanwhile."""
+        """Waits to be notified, as ``condition.wait(timeout)`` does.
+
+        The greenlet has the lock afterwards, also if it was killed meanwhile.
+        """
         try:
             self._perform(condition.native.wait_async, timeout, is_condition=True)
         except TimedOutError:
@@ -339,18 +366,22 @@ class GreenletHub:
         return True
 
     def perform(self, begin: Callable[..., _sync.Op | None], *args: Any, timeout: float | None = None) -> Any:
-        """Waits for any operation of `selvedge.sync` in its ``_async`` form, as in ``hub.perform(event.wait_async)``, and returns its value.
+        """Waits for any operation of `selvedge.sync`, as in ``hub.perform(event.wait_async)``, and returns its value.
 
-        TimedOutError if ``timeout`` seconds passed first, and what the operation raises. For conditions there is `wait_on`.
+        TimedOutError if ``timeout`` seconds passed first, and what the operation raises. For conditions there is
+        `wait_on`.
         """
         return self._perform(begin, timeout, *args)
 
     # ---- the end ----
 
     def close(self) -> None:
-        """Kills the greenlets that live, and closes the loop. On the hub's thread, outside of greenlets. May be repeated.
+        """Kills the greenlets that live, and closes the loop.
 
-        A greenlet that waits again gets ClosedResourceError there; those that have not begun never will. BusyResourceError if one does not end.
+        On the hub's thread, outside of greenlets. May be repeated.
+
+        A greenlet that waits again gets ClosedResourceError there; those that have not begun never will.
+        BusyResourceError if one does not end.
         """
         core = self._core
         if threading.get_ident() != core.thread or core.running is not None:
@@ -365,7 +396,9 @@ class GreenletHub:
     def __enter__(self) -> GreenletHub:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
     # ---- inside ----

@@ -16,8 +16,8 @@ from selvedge.trio._trio_errors import as_trio
 _P = TypeVar("_P", bound=Primitive)
 _T = TypeVar("_T")
 
-# Each method that waits is a checkpoint, as Trio's own are: it raises Cancelled at once if its scope is cancelled, without having taken anything;
-# once it has, it is not cancelled any more, and lets others run before it returns.
+# Each method that waits is a checkpoint, as Trio's own are: it raises Cancelled at once if its scope is cancelled,
+# without having taken anything; once it has, it is not cancelled any more, and lets others run before it returns.
 
 
 def call(fn: Callable[[], _T]) -> _T:
@@ -32,9 +32,13 @@ def call(fn: Callable[[], _T]) -> _T:
 
 
 async def wait_in_line(
-    take: Callable[[int], bool] | None, begin: Callable[[int, int, Wait], _sync.Op | None], on_grant: Callable[[], object] | None = None
+    take: Callable[[int], bool] | None,
+    begin: Callable[[int, int, Wait], _sync.Op | None],
+    on_grant: Callable[[], object] | None = None,
 ) -> None:
-    """A wait that may be cancelled until it is over: ``take(task)``, if it can be had at once; else ``begin(task, loop, done)``, its operation."""
+    """A wait that may be cancelled until it is over: ``take(task)``, if it can be had at once; else ``begin(task, loop,
+    done)``, its operation.
+    """
     await checkpoint_if_cancelled()
     owner = owner_here()
     try:
@@ -55,6 +59,8 @@ class TrioFace(ClosableFace[_P]):
     __slots__ = ()
 
     def close(self) -> None:
-        """Sends everybody in line away with ClosedResourceError, and lets nobody in any more. Any thread; does not wait."""
+        """Sends everybody in line away with ClosedResourceError, and lets nobody in any more. Any thread; does not
+        wait.
+        """
         self._native.close()
         kick()

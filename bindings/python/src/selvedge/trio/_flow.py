@@ -25,7 +25,8 @@ __all__ = ["Barrier", "CapacityLimiter", "Channel", "Event"]
 
 
 class Event(TrioFace[_sync.Event]):
-    """Something that has happened or not. Like Trio's it cannot be cleared here; if another face clears it, who was waiting goes all the same.
+    """Something that has happened or not. Like Trio's it cannot be cleared here; if another face clears it, who was
+    waiting goes all the same.
 
     shared: another face of an event, of which this is to be one; None makes a new one.
     name: what messages and the wait graph call a new one.
@@ -71,7 +72,11 @@ class Barrier(Face[SharedBarrier]):
     __slots__ = ()
 
     def __init__(self, parties: int | _sync.Face[SharedBarrier], *, name: str | None = None) -> None:
-        super().__init__(SharedBarrier(parties, name=name) if isinstance(parties, int) else native_of(parties, SharedBarrier, "Barrier"))
+        super().__init__(
+            SharedBarrier(parties, name=name)
+            if isinstance(parties, int)
+            else native_of(parties, SharedBarrier, "Barrier")
+        )
 
     @enable_ki_protection
     async def wait(self) -> int:
@@ -169,14 +174,20 @@ class CapacityLimiter(TrioFace[_sync.CapacityLimiter]):
 
     @enable_ki_protection
     async def acquire_on_behalf_of(self, borrower: object) -> None:
-        """Borrows a token for another Trio task, or any other hashable object. What is no task has it until `release_on_behalf_of`."""
+        """Borrows a token for another Trio task, or any other hashable object. What is no task has it until
+        `release_on_behalf_of`.
+        """
         native = self._native
         task, thing = _borrower(borrower)
         if task is None:
-            await wait_in_line(None, lambda waiter, loop, done: native.acquire_async(waiter, loop, done, on_behalf_of=thing))
+            await wait_in_line(
+                None, lambda waiter, loop, done: native.acquire_async(waiter, loop, done, on_behalf_of=thing)
+            )
         else:
             number = part_here().owner_of(task).number
-            await wait_in_line(None, lambda waiter, loop, done: native.acquire_async(number, loop, done), partial(self._note, task))
+            await wait_in_line(
+                None, lambda waiter, loop, done: native.acquire_async(number, loop, done), partial(self._note, task)
+            )
 
     @enable_ki_protection
     def acquire_nowait(self) -> None:
@@ -217,7 +228,9 @@ class CapacityLimiter(TrioFace[_sync.CapacityLimiter]):
         self._holders()[task] = part_here()
 
     def statistics(self) -> trio.CapacityLimiterStatistics:
-        """``borrowed_tokens``, ``total_tokens``, ``tasks_waiting`` (of all kinds), ``borrowers`` (of these Trio tasks and things, no threads)."""
+        """``borrowed_tokens``, ``total_tokens``, ``tasks_waiting`` (of all kinds), ``borrowers`` (of these Trio tasks
+        and things, no threads).
+        """
         stats = self._native.stats()
         holders = self._holders()
         for task, part in list(holders.items()):
@@ -235,7 +248,9 @@ class CapacityLimiter(TrioFace[_sync.CapacityLimiter]):
         await self.acquire()
 
     @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
     def _describe(self) -> str:
@@ -264,10 +279,12 @@ _holders: WeakKeyDictionary[_sync.CapacityLimiter, dict[trio.lowlevel.Task, RunP
 
 
 class Channel(TrioFace[_sync.Channel]):
-    """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is closed.
+    """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is
+    closed.
 
-    capacity: how many items it holds before a send waits; None: any number; 0: none, each send waits for its receiver; or another face of a
-    channel, of which this is to be one. Objects are pickled, as those of `selvedge.sync.Channel`; bytes go as they are.
+    capacity: how many items it holds before a send waits; None: any number; 0: none, each send waits for its receiver;
+    or another face of a channel, of which this is to be one. Objects are pickled, as those of `selvedge.sync.Channel`;
+    bytes go as they are.
     name: what messages and the wait graph call a new one.
     """
 
@@ -281,12 +298,16 @@ class Channel(TrioFace[_sync.Channel]):
 
     @enable_ki_protection
     async def send(self, obj: object) -> None:
-        """Sends an object, waiting for room. ClosedResourceError. On an error, and when this is cancelled, it was not sent."""
+        """Sends an object, waiting for room. ClosedResourceError. On an error, and when this is cancelled, it was not
+        sent.
+        """
         await self.send_bytes(pack(obj))
 
     @enable_ki_protection
     async def receive(self) -> Any:
-        """Receives the next object, waiting for one. EndOfChannel when it is closed and empty. Only for senders that one trusts: it unpickles."""
+        """Receives the next object, waiting for one. EndOfChannel when it is closed and empty. Only for senders that
+        one trusts: it unpickles.
+        """
         return unpack(await self.receive_bytes())
 
     @enable_ki_protection
@@ -353,6 +374,12 @@ class Channel(TrioFace[_sync.Channel]):
         """`close`, and a checkpoint."""
         self.close()
         await trio.lowlevel.checkpoint()
+
+    # The names that the other faces have for it.
+    recv = receive
+    recv_bytes = receive_bytes
+    recv_nowait = receive_nowait
+    recv_bytes_nowait = receive_bytes_nowait
 
     @property
     def capacity(self) -> int | None:

@@ -1,4 +1,5 @@
-"""Locks for Trio, with Trio's signatures, on objects that threads and asyncio tasks can share. `selvedge.trio` shows them.
+"""Locks for Trio, with Trio's signatures, on objects that threads and asyncio tasks can share. `selvedge.trio` shows
+them.
 
 Here are locks, conditions and semaphores; the others are in _flow.py.
 """
@@ -19,7 +20,14 @@ from selvedge.trio import _flow, _trio_errors
 from selvedge.trio._base import TrioFace, call, wait_in_line
 from selvedge.trio._flow import Barrier, CapacityLimiter, Channel, Event
 from selvedge.trio._loop import Wait, kick, owner_here, part_here
-from selvedge.trio._trio_errors import BrokenBarrierError, BrokenResourceError, BusyResourceError, ClosedResourceError, EndOfChannel, WouldBlock
+from selvedge.trio._trio_errors import (
+    BrokenBarrierError,
+    BrokenResourceError,
+    BusyResourceError,
+    ClosedResourceError,
+    EndOfChannel,
+    WouldBlock,
+)
 
 __all__ = [
     "Barrier",
@@ -50,7 +58,8 @@ class _TaskLock(TrioFace[_L]):
     async def acquire(self) -> None:
         """Takes the lock, waiting for it.
 
-        DeadlockError (a RuntimeError) if the wait would close a ring; BrokenResourceError if the owner ended while holding it; ClosedResourceError.
+        DeadlockError (a RuntimeError) if the wait would close a ring; BrokenResourceError if the owner ended while
+        holding it; ClosedResourceError.
         """
         native = self._native
         await wait_in_line(lambda task: native.acquire(False, task=task), native.acquire_async)
@@ -64,7 +73,9 @@ class _TaskLock(TrioFace[_L]):
 
     @enable_ki_protection
     def release(self) -> None:
-        """Gives it back, to whoever is first in line. NotOwnerError (a RuntimeError) if this task does not hold it. Does not wait."""
+        """Gives it back, to whoever is first in line. NotOwnerError (a RuntimeError) if this task does not hold it.
+        Does not wait.
+        """
         owner = owner_here()
         self._native.release(task=owner.number)
         owner.part.kick()
@@ -74,7 +85,9 @@ class _TaskLock(TrioFace[_L]):
         await self.acquire()
 
     @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
     def locked(self) -> bool:
@@ -88,7 +101,9 @@ class _TaskLock(TrioFace[_L]):
 
     @enable_ki_protection
     def repair(self) -> None:
-        """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if it is not broken."""
+        """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if
+        it is not broken.
+        """
         native, number = self._native, owner_here().number
         call(lambda: native.repair(task=number))
 
@@ -105,18 +120,23 @@ class _TaskLock(TrioFace[_L]):
 class Lock(_TaskLock[_sync.Lock]):
     """A lock that belongs to a task. ``async with lock: ...``
 
-    shared: another face of a lock, of which this is to be one; None makes a new lock, which is always handed over in order.
+    shared: another face of a lock, of which this is to be one; None makes a new lock, which is always handed over in
+    order.
     name: what messages and the wait graph call a new one.
     """
 
     __slots__ = ()
 
     def __init__(self, shared: _sync.Face[_sync.Lock] | None = None, *, name: str | None = None) -> None:
-        super().__init__(_sync.Lock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.Lock, "Lock"))
+        super().__init__(
+            _sync.Lock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.Lock, "Lock")
+        )
 
 
 class StrictFIFOLock(Lock):
-    """A `Lock` under the name that Trio has for a reader of the program: the order, which every new `Lock` here keeps, matters."""
+    """A `Lock` under the name that Trio has for a reader of the program: the order, which every new `Lock` here keeps,
+    matters.
+    """
 
     __slots__ = ()
 
@@ -127,7 +147,9 @@ class RLock(_TaskLock[_sync.RLock]):
     __slots__ = ()
 
     def __init__(self, shared: _sync.Face[_sync.RLock] | None = None, *, name: str | None = None) -> None:
-        super().__init__(_sync.RLock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.RLock, "RLock"))
+        super().__init__(
+            _sync.RLock(name=name, strict_fifo=True) if shared is None else native_of(shared, _sync.RLock, "RLock")
+        )
 
 
 class Condition(TrioFace[_sync.Condition]):
@@ -141,7 +163,10 @@ class Condition(TrioFace[_sync.Condition]):
     _lock: Lock | RLock
 
     def __init__(
-        self, lock: _sync.Face[_sync.Lock] | _sync.Face[_sync.RLock] | _sync.Face[_sync.Condition] | None = None, *, name: str | None = None
+        self,
+        lock: _sync.Face[_sync.Lock] | _sync.Face[_sync.RLock] | _sync.Face[_sync.Condition] | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
         native = _sync.Condition(Lock(name=name) if lock is None else lock, name=name)
         super().__init__(native)
@@ -177,8 +202,11 @@ class Condition(TrioFace[_sync.Condition]):
         await self.acquire()
 
     @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        # A wait that ended with BrokenResourceError does not hold the lock; that error is not to be hidden by another one.
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # A wait that ended with BrokenResourceError does not hold the lock; that error is not to be hidden by another
+        # one.
         if error is None or self._native.lock.owner == owner_here().number:
             self.release()
 
@@ -186,8 +214,9 @@ class Condition(TrioFace[_sync.Condition]):
     async def wait(self) -> None:
         """Lets go of the lock, waits to be notified, and has the lock back.
 
-        A cancelled wait has the lock back, too, before it raises Cancelled. NotOwnerError (a RuntimeError) if this task does not hold the lock;
-        BrokenResourceError if the lock breaks meanwhile, and ClosedResourceError if it is closed: then it is not held.
+        A cancelled wait has the lock back, too, before it raises Cancelled. NotOwnerError (a RuntimeError) if this task
+        does not hold the lock; BrokenResourceError if the lock breaks meanwhile, and ClosedResourceError if it is
+        closed: then it is not held.
         """
         await checkpoint_if_cancelled()
         owner = owner_here()
@@ -198,7 +227,9 @@ class Condition(TrioFace[_sync.Condition]):
 
     @enable_ki_protection
     def notify(self, n: int = 1) -> None:
-        """Notifies up to ``n`` waiters, who waits longest first; they go in line for the lock. NotOwnerError if this task does not hold it."""
+        """Notifies up to ``n`` waiters, who waits longest first; they go in line for the lock. NotOwnerError if this
+        task does not hold it.
+        """
         self._native.notify(n, task=owner_here().number)
 
     @enable_ki_protection
@@ -208,7 +239,9 @@ class Condition(TrioFace[_sync.Condition]):
 
     def statistics(self) -> trio.ConditionStatistics:
         """``tasks_waiting`` (of all kinds), ``lock_statistics``."""
-        return trio.ConditionStatistics(tasks_waiting=self._native.stats()["waiting"], lock_statistics=self._lock.statistics())
+        return trio.ConditionStatistics(
+            tasks_waiting=self._native.stats()["waiting"], lock_statistics=self._lock.statistics()
+        )
 
     def _describe(self) -> str:
         return ("locked" if self.locked() else "unlocked") + self._waiting()
@@ -224,7 +257,9 @@ class Semaphore(TrioFace[_sync.Semaphore]):
 
     __slots__ = ()
 
-    def __init__(self, initial_value: int | _sync.Face[_sync.Semaphore], *, max_value: int | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, initial_value: int | _sync.Face[_sync.Semaphore], *, max_value: int | None = None, name: str | None = None
+    ) -> None:
         if not isinstance(initial_value, int):
             if hasattr(initial_value, "native"):
                 super().__init__(native_of(initial_value, _sync.Semaphore, "Semaphore"))
@@ -249,7 +284,10 @@ class Semaphore(TrioFace[_sync.Semaphore]):
     async def acquire(self, n: int = 1) -> None:
         """Takes ``n`` permits, waiting for them. ClosedResourceError."""
         native = self._native
-        await wait_in_line(lambda task: native.acquire(False, n=n, task=task), lambda task, loop, done: native.acquire_async(task, loop, done, n))
+        await wait_in_line(
+            lambda task: native.acquire(False, n=n, task=task),
+            lambda task, loop, done: native.acquire_async(task, loop, done, n),
+        )
 
     @enable_ki_protection
     def acquire_nowait(self, n: int = 1) -> None:
@@ -260,7 +298,9 @@ class Semaphore(TrioFace[_sync.Semaphore]):
 
     @enable_ki_protection
     def release(self, n: int = 1) -> None:
-        """Gives ``n`` permits back, or makes them. LimitError (a ValueError) if there would be more than ``max_value``."""
+        """Gives ``n`` permits back, or makes them. LimitError (a ValueError) if there would be more than
+        ``max_value``.
+        """
         self._native.release(n)
         kick()
 
@@ -269,7 +309,9 @@ class Semaphore(TrioFace[_sync.Semaphore]):
         await self.acquire()
 
     @enable_ki_protection
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.release()
 
     def statistics(self) -> ParkingLotStatistics:

@@ -1,7 +1,8 @@
 """Trio: what a run has of the library, whose task a coroutine runs for, and how it waits.
 
-Each run gets a `HostLoop` when the first of its tasks needs one, and a system task that waits for its descriptor. A library task is made when a
-Trio task needs one, and ends exactly when that does: Trio tells us as it tells the parking lots that the task would break.
+Each run gets a `HostLoop` when the first of its tasks needs one, and a system task that waits for its descriptor. A
+library task is made when a Trio task needs one, and ends exactly when that does: Trio tells us as it tells the parking
+lots that the task would break.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class RunPart:
         self.host: HostLoop | None = None
         self._owners: dict[Task, Owner] = {}
         self.waits = 0  # tasks of this run that wait now: if there are none, a release lets nobody here go
-        self._last: trio.CancelScope | None = None  # around the serving of waits that outlive everything else in the run
+        self._last: trio.CancelScope | None = (
+            None  # around the serving of waits that outlive everything else in the run
+        )
 
     def address(self) -> int:
         """Where operations are to be told. Starts the system task if need be."""
@@ -61,7 +64,9 @@ class RunPart:
             _close(host)
 
     def kick(self) -> None:
-        """Lets those of this run go on that a release has just let go, as Trio's own primitives do: with no way round the system task."""
+        """Lets those of this run go on that a release has just let go, as Trio's own primitives do: with no way round
+        the system task.
+        """
         if self.waits:
             self.drain()
 
@@ -89,7 +94,8 @@ class RunPart:
         owner = self._owners.get(task)
         if owner is None:
             owner = Owner(task_new(task.name), self)
-            # Trio calls break_lot(task) of everything that is registered here when it sees the task's end; no more is asked of it.
+            # Trio calls break_lot(task) of everything that is registered here when it sees the task's end; no more is
+            # asked of it.
             trio.lowlevel.add_parking_lot_breaker(task, cast(ParkingLot, self))
             self._owners[task] = _owners[task] = owner
         return owner
@@ -133,7 +139,9 @@ _owners: dict[Task, Owner] = {}
 
 
 class _RunEnd:
-    """What the run alone refers to: a run that Trio gave up on (TrioInternalError, a guest whose host has gone) has not seen its tasks' end."""
+    """What the run alone refers to: a run that Trio gave up on (TrioInternalError, a guest whose host has gone) has not
+    seen its tasks' end.
+    """
 
     __slots__ = ("part",)
 
@@ -222,7 +230,9 @@ class Wait:
         self._part.wait_ends()
 
     async def sleep(self, abort: Callable[[], Abort]) -> Any:
-        """Sleeps until the operation ends; returns what it brought, or raises its error. ``abort`` is for a task that is cancelled meanwhile."""
+        """Sleeps until the operation ends; returns what it brought, or raises its error. ``abort`` is for a task that
+        is cancelled meanwhile.
+        """
         if self._told is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return self._told.unwrap()

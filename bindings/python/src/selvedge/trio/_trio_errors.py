@@ -7,7 +7,15 @@ import trio
 from selvedge import _errors
 from selvedge._face_barrier import BrokenBarrierError as _BrokenBarrierError
 
-__all__ = ["BrokenBarrierError", "BrokenResourceError", "BusyResourceError", "ClosedResourceError", "EndOfChannel", "WouldBlock", "as_trio"]
+__all__ = [
+    "BrokenBarrierError",
+    "BrokenResourceError",
+    "BusyResourceError",
+    "ClosedResourceError",
+    "EndOfChannel",
+    "WouldBlock",
+    "as_trio",
+]
 
 
 class BrokenResourceError(_errors.BrokenResourceError, trio.BrokenResourceError):
