@@ -36,6 +36,7 @@ typedef struct cache_core {
   cache_home *home;
   selv_cache *cache;
   selv_hook *python, *threads;
+  PyObject *exit; /* what the interpreter's exit calls; gone with the last user */
 } cache_core;
 
 /* Attached. NULL with an exception set. Takes over the reference to `cache`, also when it fails. */

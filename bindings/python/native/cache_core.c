@@ -127,9 +127,20 @@ static void drop(void *user) {
   free(core);
 }
 
+/* Keeps a pending exception: the last user may go anywhere. */
+static void forget_exit(cache_core *core) {
+  PyObject *type, *value, *traceback;
+  if (core->exit == NULL) return;
+  PyErr_Fetch(&type, &value, &traceback);
+  if (selv_python_impl_atexit_call("unregister", core->exit) != 0) PyErr_Clear();
+  Py_CLEAR(core->exit);
+  PyErr_Restore(type, value, traceback);
+}
+
 void cache_core_release(cache_core *core) {
   cache_home *home = core->home;
   if (--core->users != 0) return;
+  forget_exit(core);
   if (core->threads != NULL) (void)selv_hook_unregister(core->threads, 0, NULL);
   if (core->python != NULL) {
     cache_retired *retired = (cache_retired *)calloc(1, sizeof *retired);
@@ -206,8 +217,7 @@ static void at_exit_gone(PyObject *capsule) {
 static int register_exit(cache_core *core) {
   static PyMethodDef method = { "selvedge_let_workers_go", at_exit, METH_NOARGS, NULL };
   exit_data *data = (exit_data *)calloc(1, sizeof *data);
-  PyObject *capsule, *callable;
-  int failed;
+  PyObject *capsule;
   if (data == NULL) return PyErr_NoMemory(), -1;
   capsule = PyCapsule_New(data, "selvedge.cache", at_exit_gone);
   if (capsule == NULL) {
@@ -216,11 +226,9 @@ static int register_exit(cache_core *core) {
   }
   data->home = cache_home_retain(core->home);
   data->hook = selv_hook_retain(core->threads);
-  callable = PyCFunction_New(&method, capsule);
+  core->exit = PyCFunction_New(&method, capsule);
   Py_DECREF(capsule);
-  failed = callable == NULL || selvpy_at_exit(callable) != 0;
-  Py_XDECREF(callable);
-  return failed ? -1 : 0;
+  return core->exit == NULL ? -1 : selvpy_at_exit(core->exit);
 }
 
 int cache_traverse_type(PyObject *self, visitproc visit, void *arg) {

@@ -328,6 +328,24 @@ def test_a_dropped_cache_finishes_its_jobs() -> None:
             job.wait(PATIENCE)
 
 
+def test_a_dropped_cache_leaves_nothing_to_the_exit() -> None:
+    def dropped(count: int) -> None:
+        for _ in range(count):
+            cache = selvedge.ThreadCache()
+            cache.submit(lambda: None).wait(PATIENCE)
+            cache.shutdown(PATIENCE)
+
+    def callbacks() -> int:
+        gc.collect()
+        names = [getattr(thing, "__name__", "") for thing in gc.get_objects() if type(thing) is type(len)]
+        return names.count("selvedge_let_workers_go") + names.count("selvedge_unregister_and_wait")
+
+    dropped(5)
+    before = callbacks()
+    dropped(20)
+    assert callbacks() <= before + 1  # the last one's hook goes when the next cache is made
+
+
 def test_from_many_threads(cache: selvedge.ThreadCache) -> None:
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
 
