@@ -263,7 +263,7 @@ impl Cast {
         }))
     }
 
-    /// How to ask a new process each time: where the memory of two interpreters comes to lie decides whether they get in each other's way.
+    /// How to ask a new process each time: in some, two interpreters get in each other's way for as long as it lives, in most they do not.
     fn ask_new(&self, script: &str, argument: &str, command: String) -> Result<Ask, String> {
         let python = self.python.clone()?;
         let script = self.root.join("benches/peers").join(script);

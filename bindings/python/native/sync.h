@@ -100,12 +100,21 @@ int sync_would_stop_itself(sync_state *state, sync_object *lock, selv_task task)
 int sync_tasks_init(PyObject *module, sync_state *state);
 extern PyMethodDef sync_task_functions[];
 
+/* A module that somebody has imported, a new reference; NULL without an exception, also at the very end of the interpreter, when there are no
+ * modules any more and destructors still use locks. */
+static inline PyObject *sync_module_named(PyObject *name) {
+  PyObject *module = PyImport_GetModule(name);
+  if (module == NULL) PyErr_Clear();
+  return module;
+}
+
 /* The task that the caller acts for; 0 with an exception set. */
 static inline selv_task sync_own_task(sync_state *state) {
   if (!sync_thread_is_named) sync_name_thread();
   if (state->greenlets == NULL) {
-    PyObject *module = PyDict_GetItemWithError(PyImport_GetModuleDict(), state->greenlet_name);
-    if (module == NULL) return PyErr_Occurred() ? 0 : SELV_TASK_CURRENT;
+    PyObject *module = sync_module_named(state->greenlet_name);
+    if (module == NULL) return SELV_TASK_CURRENT;
+    Py_DECREF(module);
     if (sync_greenlets_begin(state) != 0) return 0;
     if (state->greenlets == NULL) return SELV_TASK_CURRENT;
   }

@@ -24,17 +24,18 @@ typedef struct greenlet_task {
 static __thread PyObject *main_greenlet;
 
 int sync_greenlets_begin(sync_state *state) {
-  PyObject *module = PyDict_GetItemWithError(PyImport_GetModuleDict(), state->greenlet_name);
+  PyObject *module = sync_module_named(state->greenlet_name);
   void **table;
-  if (module == NULL) return PyErr_Occurred() ? -1 : 0;
+  if (module == NULL) return 0;
   table = (void **)PyCapsule_Import("greenlet._C_API", 0);
   if (table == NULL) {
     /* Half imported, or something else of this name. */
     PyErr_Clear();
+    Py_DECREF(module);
     return 0;
   }
   memcpy(&state->greenlet_current, &table[GET_CURRENT], sizeof state->greenlet_current);
-  state->greenlets = Py_NewRef(module);
+  state->greenlets = module;
   return 0;
 }
 

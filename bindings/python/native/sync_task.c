@@ -10,7 +10,9 @@ __thread int sync_thread_is_named;
 /* A thread's own task is called what the system calls the thread when the task is first asked for; before 3.14 Python does not tell the system.
  * So the system hears Python's name for as long as it takes to make the task. A thread that Python does not know keeps its name. */
 static PyObject *name_in_python(void) {
-  PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading"), *active, *ident, *thread, *name = NULL;
+  PyObject *key = PyUnicode_FromString("threading"), *threading = key != NULL ? sync_module_named(key) : NULL;
+  PyObject *active, *ident, *thread, *name = NULL;
+  Py_XDECREF(key);
   if (threading == NULL) return NULL;
   active = PyObject_GetAttrString(threading, "_active");
   ident = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
@@ -20,6 +22,7 @@ static PyObject *name_in_python(void) {
   }
   Py_XDECREF(active);
   Py_XDECREF(ident);
+  Py_DECREF(threading);
   return name;
 }
 

@@ -128,8 +128,8 @@ static int wait_for_told(sync_request *r, selv_host_loop *loop, selv_op op, uint
   int timed_out = 0;
   for (;;) {
     sleep_until(loop, until);
-    (void)selv_host_loop_drain(loop, 0, NULL);
-    if (r->told) break;
+    /* Before the drain: a signal that comes together with the grant finds it still in the queue, where abandoning passes it on. Seen only after
+     * this call has returned, it would take what was granted out of everybody's hands. */
     if (PyErr_CheckSignals() != 0) {
       int again = type != NULL;
       Py_CLEAR(type);
@@ -150,6 +150,8 @@ static int wait_for_told(sync_request *r, selv_host_loop *loop, selv_op op, uint
       timed_out = selv_op_cancel(op) == SELV_OK;
       until = UINT64_MAX;
     }
+    (void)selv_host_loop_drain(loop, 0, NULL);
+    if (r->told) break;
   }
   if (type == NULL) return told(r, timed_out);
   /* A condition that was notified meanwhile: the notification is for the next. */

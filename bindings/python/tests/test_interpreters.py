@@ -129,7 +129,7 @@ def test_functions_that_cannot_be_found_there(cache: InterpreterCache) -> None:
         with pytest.raises(pickle.PicklingError, match="by its module and name"):
             cache.run(what)
     with pytest.raises(TypeError, match="a function or the text of a program"):
-        cache.submit(5)  # type: ignore[arg-type]
+        cache.submit(5)  # type: ignore[call-overload]
     with pytest.raises(SyntaxError):
         cache.run("def")
     assert cache.stats().jobs_accepted == 0

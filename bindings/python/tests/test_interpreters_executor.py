@@ -73,7 +73,8 @@ def test_initializer_runs_once_in_each_interpreter() -> None:
             assert first.submit("1").result() == 1
         assert second.submit("1").result() == 1
         assert [seen.recv_nowait() for _ in range(len(seen))] == [1, 2]
-        first.shutdown(), second.shutdown()
+        first.shutdown()
+        second.shutdown()
         assert cache.run("5") == 5  # the shared cache is not shut down
 
 
