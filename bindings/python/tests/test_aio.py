@@ -1037,3 +1037,24 @@ def test_descriptors_of_many_loops() -> None:
     for loop in loops:
         loop.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_task_that_waits_for_nothing_can_be_collected() -> None:
+    event = aio.Event()
+
+    async def main() -> weakref.ref[asyncio.Task[None]]:
+        async def waits() -> None:
+            await event.wait()
+
+        task = asyncio.create_task(waits())
+        while event.shared.stats()["waiting"] == 0:
+            await asyncio.sleep(0)
+        return weakref.ref(task)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda *_: None)  # asyncio tells of a pending task that is destroyed
+    gone = loop.run_until_complete(main())
+    gc.collect()
+    assert gone() is None
+    assert event.shared.stats()["waiting"] == 0
+    loop.close()

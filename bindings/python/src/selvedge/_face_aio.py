@@ -195,13 +195,17 @@ def kick() -> None:
 
 
 class Wait:
-    """One wait of one task: what an operation tells, and what the task awaits."""
+    """One wait of one task: what an operation tells, and what the task awaits.
+
+    The library keeps it until it is told. So it refers to the task's future weakly: a task that waits for something that will never
+    happen can be collected, and then leaves the line.
+    """
 
     __slots__ = ("future", "part", "status", "value")
 
     def __init__(self, part: LoopPart) -> None:
         self.part = part
-        self.future: Future[None] | None = None
+        self.future: weakref.ref[Future[None]] | None = None
         self.status = _PENDING
         self.value: Any = None
 
@@ -209,7 +213,7 @@ class Wait:
         """``done`` of the operation."""
         self.status = status
         self.value = value
-        future = self.future
+        future = self.future() if self.future is not None else None
         if future is not None and not future.done():
             try:
                 future.set_result(None)
@@ -219,10 +223,11 @@ class Wait:
     async def told(self) -> None:
         """Waits until it is told. If that is cancelled, the operation goes on."""
         if self.status == _PENDING:
-            self.future = asyncio.get_running_loop().create_future()
+            future = asyncio.get_running_loop().create_future()
+            self.future = weakref.ref(future)
             self.part.waits += 1
             try:
-                await self.future
+                await future
             finally:
                 self.part.waits -= 1
 
