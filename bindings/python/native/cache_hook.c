@@ -105,9 +105,10 @@ static void user_free(void *user) {
 static int native_address(PyObject *fn, uintptr_t *address) {
   PyObject *ctypes, *pointer, *number = NULL;
   if (PyLong_Check(fn)) {
-    *address = (uintptr_t)PyLong_AsVoidPtr(fn);
-    if (*address == 0 && !PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "a native function cannot be at address 0");
-    return PyErr_Occurred() ? -1 : 1;
+    void *given;
+    if (selvpy_address(fn, "a native function", &given) != 0) return -1;
+    *address = (uintptr_t)given;
+    return 1;
   }
   /* Who has a ctypes function has imported ctypes. */
   number = PyUnicode_FromString("_ctypes");

@@ -291,8 +291,9 @@ PyObject *cache_job_submit(cache_object *cache, PyObject *args, PyObject *kwargs
   job *j;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO$O:submit", names, &fn, &deliver_fn, &name, &limiter)) return NULL;
   if (limiter != Py_None) {
-    options.limiter = (selv_limiter *)PyLong_AsVoidPtr(limiter);
-    if (options.limiter == NULL && PyErr_Occurred()) return NULL;
+    void *address;
+    if (selvpy_address(limiter, "limiter", &address) != 0) return NULL;
+    options.limiter = (selv_limiter *)address;
   }
   handle = PyObject_GC_New(job_object, state->job_type);
   if (handle == NULL) return NULL;

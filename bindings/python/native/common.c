@@ -78,6 +78,26 @@ int selvpy_timeout(PyObject *seconds, const char *what, uint64_t *ns) {
   return 0;
 }
 
+int selvpy_address(PyObject *number, const char *what, void **address) {
+  size_t value;
+  if (!PyLong_Check(number) || PyBool_Check(number)) {
+    PyErr_Format(PyExc_TypeError, "%s must be an address, an int, not %.100s", what, Py_TYPE(number)->tp_name);
+    return -1;
+  }
+  value = PyLong_AsSize_t(number);
+  if (value == (size_t)-1 && PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) return -1;
+    PyErr_Clear();
+    value = 0;
+  }
+  if (value < 4096) {
+    PyErr_Format(PyExc_ValueError, "%s cannot be at address %R", what, number);
+    return -1;
+  }
+  *address = (void *)(uintptr_t)value;
+  return 0;
+}
+
 /* ---- the module ---- */
 
 typedef struct found_libraries {

@@ -27,6 +27,10 @@ PyObject *selvpy_raise_named(PyObject *errors, const char *name, const char *tex
  * NaN) or TypeError. `what` names the argument in the message. */
 int selvpy_timeout(PyObject *seconds, const char *what, uint64_t *ns);
 
+/* The address of something native that the caller has as an int. No page of a process begins below 4096. -1 with TypeError (no int, or a bool)
+ * or ValueError. */
+int selvpy_address(PyObject *number, const char *what, void **address);
+
 /* ---- the module ---- */
 
 /* For Py_mod_exec: the libselvedge of this process has the ABI that we were compiled for, is not older, and is the only one. -1 with ImportError. */

@@ -83,6 +83,7 @@ PyObject *sync_op_begin(sync_request *r, PyObject *task, PyObject *loop, PyObjec
   sync_pending *pending;
   op_object *op;
   selv_status status;
+  void *address;
   if (task == NULL || loop == NULL || done == NULL) {
     PyErr_SetString(PyExc_TypeError, "an operation needs task, loop and done");
     return NULL;
@@ -91,11 +92,8 @@ PyObject *sync_op_begin(sync_request *r, PyObject *task, PyObject *loop, PyObjec
     PyErr_Format(PyExc_TypeError, "done must be callable, not %.100s", Py_TYPE(done)->tp_name);
     return NULL;
   }
-  completion.loop = (selv_host_loop *)PyLong_AsVoidPtr(loop);
-  if (completion.loop == NULL) {
-    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "loop must be the address of a host loop, not 0");
-    return NULL;
-  }
+  if (selvpy_address(loop, "loop", &address) != 0) return NULL;
+  completion.loop = (selv_host_loop *)address;
   r->task = sync_task(state, task);
   if (r->task == 0) return NULL;
   op = PyObject_GC_New(op_object, state->op);

@@ -191,6 +191,12 @@ def test_wrong_arguments(cache: selvedge.ThreadCache) -> None:
         with pytest.raises(TypeError, match=text):
             start(*args, **kwargs)
     start(deliver=lambda _: None, fn=lambda: None, name=None)
+    submit: Any = cache.submit
+    for limiter in (-1, 0):
+        with pytest.raises(ValueError, match="limiter cannot be at"):
+            submit(print, limiter=limiter)
+    with pytest.raises(TypeError, match="limiter must be an address"):
+        submit(print, limiter=True)
     make: Any = selvedge.ThreadCache
     for options in ({"idle_timeout": "1"}, {"max_workers": 1.5}, {"name": b"x"}, {"nothing": 1}):
         with pytest.raises(TypeError):

@@ -211,8 +211,11 @@ def test_wrong_arguments(cache: selvedge.ThreadCache) -> None:
     ):
         with pytest.raises(TypeError, match=text):
             register(*args, **kwargs)
-    with pytest.raises(ValueError, match="address 0"):
-        register("x", 0, cache=cache)
+    for address in (0, -1, 4095, 2**64):
+        with pytest.raises(ValueError, match=f"cannot be at address {address}"):
+            register("x", address, cache=cache)
+    with pytest.raises(TypeError, match="not bool"):
+        register("x", True, cache=cache)
     with pytest.raises(ValueError, match="lazy and eager"):
         register("x", print, cache=cache, lazy=True, eager=True)
     cache.shutdown(PATIENCE)
