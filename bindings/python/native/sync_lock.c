@@ -328,7 +328,11 @@ PyType_Spec sync_base_lock_spec = {
 static PyType_Slot lock_slots[] = {
   { Py_tp_doc, (void *)PyDoc_STR("Lock(shared=None, *, name=None, strict_fifo=False, robust=False, timed_deadlock=False)\n--\n\n"
                                  "A lock that belongs to a task: only that releases it, and if the task ends while holding it, it breaks instead\n"
-                                 "of hanging everybody. `shared`: not a new lock, but the one of this face.") },
+                                 "of hanging everybody: BrokenResourceError for all who wait and come later, until `repair`.\n\n"
+                                 "`shared`: not a new lock, but the one of this face. `name`: what messages and the wait graph call it. `strict_fifo`: always\n"
+                                 "handed over in order; else one that is just running may take it first, for half a millisecond at most. `robust`: it does\n"
+                                 "not break; the next owner gets it, and `inconsistent` tells. `timed_deadlock`: waits with a timeout count in rings, too.\n"
+                                 "In another interpreter, `Lock.open(lock.id)` is the same lock.") },
   { Py_tp_new, lock_new },
   { 0, NULL },
 };
