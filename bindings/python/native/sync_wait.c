@@ -201,8 +201,10 @@ int sync_wait(sync_request *r, uint64_t ns) {
   r->holds_lock = 0;
   r->received = NULL;
   r->received_len = 0;
-  if (ns != 0 && state->handles_signals && _PyOS_IsMainThread()) return wait_as_main(r, ns);
-  if (ns == 0) {
+  /* What ends with a lock in hand waits for that, however short the time is. */
+  const int waits = ns != 0 || r->kind->has_lock;
+  if (waits && state->handles_signals && _PyOS_IsMainThread()) return wait_as_main(r, ns);
+  if (!waits) {
     r->status = r->kind->block(r, 0);
   } else {
     Py_BEGIN_ALLOW_THREADS

@@ -256,3 +256,28 @@ def test_barrier_through_another_face() -> None:
     assert {barrier.wait(), thread.result()} == {0, 1}
     with pytest.raises(TypeError):
         sync.Barrier("2")  # type: ignore[arg-type]
+
+
+def test_a_condition_that_does_not_wait_lets_others_have_the_lock() -> None:
+    condition = sync.Condition()
+
+    def others() -> None:
+        for _ in range(300):
+            with condition:
+                time.sleep(0)
+
+    threads = [threading.Thread(target=others) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+
+    def waits() -> None:
+        for _ in range(300):
+            with condition:
+                condition.wait(0)
+
+    waits()
+    threads.append(threading.Thread(target=waits))
+    threads[-1].start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
