@@ -3,7 +3,6 @@
  * that started them, which the processes that a job starts inherit. */
 #include "probe.h"
 
-#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -59,25 +58,6 @@ static void handle(int signal) {
   (void)signal;
   handled_on = pthread_self();
   __atomic_store_n(&handled, 1, __ATOMIC_RELEASE);
-}
-
-static void signals_of_the_process_go_to_the_main_thread(void) {
-  selv_cache *c = probe_cache(0, SELV_FOREVER);
-  struct sigaction own, before;
-  int i;
-  memset(&own, 0, sizeof own);
-  own.sa_handler = handle;
-  CHECK(sigaction(SIGTERM, &own, &before) == 0);
-  probe_warm(c, 3);
-  for (i = 0; i < 100; i++) {
-    __atomic_store_n(&handled, 0, __ATOMIC_RELEASE);
-    CHECK(kill(getpid(), SIGTERM) == 0);
-    /* A sanitizer may put the handler off to the next call that can wait. */
-    while (!__atomic_load_n(&handled, __ATOMIC_ACQUIRE)) (void)poll(NULL, 0, 1);
-    CHECK(pthread_equal(handled_on, pthread_self()));
-  }
-  CHECK(sigaction(SIGTERM, &before, NULL) == 0);
-  probe_end(c);
 }
 
 /* ---- a process that a job starts ---- */
@@ -167,7 +147,6 @@ static void interrupted_waits_go_on_waiting(void) {
 int main(void) {
   CHECK_RUN(workers_block_no_signal_that_a_runtime_needs);
   CHECK_RUN(nor_do_they_inherit_a_full_mask);
-  CHECK_RUN(signals_of_the_process_go_to_the_main_thread);
   CHECK_RUN(a_process_that_a_job_starts_can_be_terminated);
   CHECK_RUN(dispositions_stay_as_they_were);
   CHECK_RUN(a_worker_handles_a_signal_sent_to_it);

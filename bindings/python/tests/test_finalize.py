@@ -496,8 +496,12 @@ def test_a_host_that_goes_on_with_the_cache(host_with_library: Path, cache: str)
     assert ended.out == ["host: before"] + [line for i in (1, 2, 3) for line in (f"round {i}", "host: after")]
 
 
+# CPython 3.10 may crash with a thread in Python code while the host lives on after Py_FinalizeEx: take_gil looks at the interpreter that is gone.
+IN_PYTHON_CODE = pytest.param("in Python code", marks=pytest.mark.only_python("3.11", "3.12", "3.13"))
+
+
 @caches
-@pytest.mark.parametrize("state", ["in Python code", "in a call without the GIL", "delivering and starting the next"])
+@pytest.mark.parametrize("state", [IN_PYTHON_CODE, "in a call without the GIL", "delivering and starting the next"])
 def test_a_host_that_ends_python_under_busy_workers(host_with_library: Path, state: str, cache: str) -> None:
     ended = run_host(host_with_library, 1, STATES[state], cache)
     assert ended.err == "" and ended.code == 0

@@ -194,7 +194,7 @@ def child():
     assert living() == 0, living()
     assert cache.run("6 * 7") == 42
     stats = cache.stats()
-    assert (stats.interpreters, stats.jobs_accepted) == (1, 1), stats
+    assert (stats.interpreters_made, stats.jobs_accepted) == (1, 1), stats  # it may have ended already
 
 def fork():
     pid = os.fork()
@@ -332,7 +332,8 @@ def test_a_host_that_begins_again(tmp_path: Path) -> None:
 # ---- storms ----
 
 
-@pytest.mark.parametrize("options", [[], DEV])
+# Not DEV with 3.12: there CPython's debug allocator breaks under interpreters with own GILs that are made on several threads, whoever makes them.
+@pytest.mark.parametrize("options", [[], pytest.param(DEV, marks=pytest.mark.only_python("3.13"))])
 def test_a_hundred_interpreters_come_and_go(run_program: RunProgram, options: list[str]) -> None:
     program = HEAD + (
         "made = []\n"
