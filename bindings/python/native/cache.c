@@ -113,26 +113,31 @@ PyDoc_STRVAR(shutdown_doc,
              "Raises TimedOutError when workers are left (the shutdown goes on by itself); DeadlockError on a worker of this cache, unless\n"
              "``timeout`` is 0; UnsupportedError for the default cache, which is the whole process's: trim it instead.");
 
+typedef struct shutdown_call {
+  selv_cache *cache;
+  uint32_t flags;
+  selv_status status;
+} shutdown_call;
+
+static selv_status wait_for_end(void *object, uint64_t ns) {
+  shutdown_call *call = (shutdown_call *)object;
+  return call->status = selv_cache_shutdown(call->cache, call->flags, ns, NULL);
+}
+
 static PyObject *cache_shutdown(cache_object *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "timeout", "cancel_queued", NULL };
   PyObject *seconds = Py_None;
-  int cancel = 0;
-  uint64_t timeout, turn;
-  selv_status status;
+  shutdown_call call;
+  int cancel = 0, failed;
+  uint64_t timeout;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$p:shutdown", names, &seconds, &cancel)) return NULL;
   if (selvpy_timeout(seconds, "timeout", &timeout) != 0) return NULL;
-  do {
-    turn = timeout < CACHE_TURN_NS ? timeout : CACHE_TURN_NS;
-    if (timeout != SELV_FOREVER) timeout -= turn;
-    Py_BEGIN_ALLOW_THREADS
-    status = selv_cache_shutdown(self->core->cache, cancel ? SELV_SHUTDOWN_CANCEL_QUEUED : 0, turn, NULL);
-    Py_END_ALLOW_THREADS
-    if (status == SELV_OK || status == SELV_E_TIMEDOUT) self->is_closed = 1;
-    if (status == SELV_OK) Py_RETURN_NONE;
-    if (status != SELV_E_TIMEDOUT) return selvpy_raise(self->core->home->errors, status);
-    if (PyErr_CheckSignals() != 0) return NULL;
-  } while (timeout > 0);
-  return selvpy_raise(self->core->home->errors, status);
+  call.cache = self->core->cache;
+  call.flags = cancel ? SELV_SHUTDOWN_CANCEL_QUEUED : 0;
+  failed = cache_wait(self->core->home, wait_for_end, &call, timeout);
+  if (call.status == SELV_OK || call.status == SELV_E_TIMEDOUT) self->is_closed = 1;
+  if (failed) return NULL;
+  Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(set_idle_timeout_doc,

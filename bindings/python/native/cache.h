@@ -84,8 +84,9 @@ typedef struct cache_object {
  * for, as a daemon thread is not; so the wait is short. In a sub-interpreter, which can have no daemon threads, it takes as long as it takes. */
 void cache_exit_hook(cache_home *home, selv_hook *hook);
 
-/* For waits that can be continued: in turns of this length, with a look at signals after each. */
-#define CACHE_TURN_NS UINT64_C(50000000)
+/* A wait of the library that can be called again, and then goes on: calls `wait` without the GIL, with a look at signals now and then, until it
+ * says anything but SELV_E_TIMEDOUT or the time has passed. 0, or -1 with an exception set. */
+int cache_wait(const cache_home *home, selv_status (*wait)(void *object, uint64_t ns), void *object, uint64_t timeout_ns);
 
 /* For types whose objects refer to their type and, through it, to the module, which may refer back. */
 int cache_traverse_type(PyObject *self, visitproc visit, void *arg);

@@ -21,6 +21,24 @@ void cache_home_release(cache_home *home) {
   free(home);
 }
 
+#define TURN_NS UINT64_C(50000000)
+
+int cache_wait(const cache_home *home, selv_status (*wait)(void *object, uint64_t ns), void *object, uint64_t timeout_ns) {
+  selv_status status;
+  do {
+    uint64_t turn = timeout_ns < TURN_NS ? timeout_ns : TURN_NS;
+    if (timeout_ns != SELV_FOREVER) timeout_ns -= turn;
+    Py_BEGIN_ALLOW_THREADS
+    status = wait(object, turn);
+    Py_END_ALLOW_THREADS
+    if (status == SELV_OK) return 0;
+    if (status != SELV_E_TIMEDOUT) break;
+    if (PyErr_CheckSignals() != 0) return -1;
+  } while (timeout_ns > 0);
+  (void)selvpy_raise(home->errors, status);
+  return -1;
+}
+
 /* Takes those out of the interpreter's exit whose workers have all let go. */
 static void sweep(cache_home *home) {
   cache_retired **place = &home->retired;

@@ -299,27 +299,17 @@ PyDoc_STRVAR(unregister_doc,
              "called again. Raises TimedOutError when workers are left (the removal goes on by itself); DeadlockError on a worker of the cache\n"
              "or inside a hook, unless ``timeout`` is 0.");
 
+static selv_status wait_for_hook(void *hook, uint64_t ns) { return selv_hook_unregister((selv_hook *)hook, ns, NULL); }
+
 static PyObject *hook_unregister(hook_object *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "timeout", NULL };
   PyObject *seconds = Py_None;
-  uint64_t timeout, turn;
-  selv_status status;
+  uint64_t timeout;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:unregister", names, &seconds) || selvpy_timeout(seconds, "timeout", &timeout) != 0)
     return NULL;
-  do {
-    turn = timeout < CACHE_TURN_NS ? timeout : CACHE_TURN_NS;
-    if (timeout != SELV_FOREVER) timeout -= turn;
-    Py_BEGIN_ALLOW_THREADS
-    status = selv_hook_unregister(self->hook, turn, NULL);
-    Py_END_ALLOW_THREADS
-    if (status == SELV_OK) {
-      removed(self);
-      Py_RETURN_NONE;
-    }
-    if (status != SELV_E_TIMEDOUT) return selvpy_raise(self->core->home->errors, status);
-    if (PyErr_CheckSignals() != 0) return NULL;
-  } while (timeout > 0);
-  return selvpy_raise(self->core->home->errors, status);
+  if (cache_wait(self->core->home, wait_for_hook, self->hook, timeout) != 0) return NULL;
+  removed(self);
+  Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(stats_doc, "stats($self, /)\n--\n\nWhat has happened to the hook so far, as HookStats.");

@@ -169,24 +169,16 @@ PyDoc_STRVAR(job_wait_doc,
              "Waits until ``deliver`` has returned, for ``timeout`` seconds at most (None: for ever), without the GIL.\n\n"
              "Raises TimedOutError; DeadlockError inside the job itself; ForkedError for a job of the parent process.");
 
+static selv_status wait_for_job(void *job, uint64_t ns) { return selv_job_wait((selv_job *)job, ns, NULL); }
+
 static PyObject *job_wait(job_object *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "timeout", NULL };
   PyObject *seconds = Py_None;
-  uint64_t timeout, turn;
-  selv_status status;
+  uint64_t timeout;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:wait", names, &seconds) || selvpy_timeout(seconds, "timeout", &timeout) != 0)
     return NULL;
-  do {
-    turn = timeout < CACHE_TURN_NS ? timeout : CACHE_TURN_NS;
-    if (timeout != SELV_FOREVER) timeout -= turn;
-    Py_BEGIN_ALLOW_THREADS
-    status = selv_job_wait(self->job, turn, NULL);
-    Py_END_ALLOW_THREADS
-    if (status == SELV_OK) Py_RETURN_NONE;
-    if (status != SELV_E_TIMEDOUT) return selvpy_raise(self->home->errors, status);
-    if (PyErr_CheckSignals() != 0) return NULL;
-  } while (timeout > 0);
-  return selvpy_raise(self->home->errors, status);
+  if (cache_wait(self->home, wait_for_job, self->job, timeout) != 0) return NULL;
+  Py_RETURN_NONE;
 }
 
 static PyMethodDef job_methods[] = {
