@@ -1,8 +1,6 @@
 /* cache_core.c: a cache with its two hooks, and how a callback gets to Python. */
 #include "cache.h"
 
-#include <time.h>
-
 cache_home *cache_home_retain(cache_home *home) {
   __atomic_fetch_add(&home->references, 1u, __ATOMIC_RELAXED);
   return home;
@@ -192,16 +190,10 @@ static int register_threads(cache_core *core) {
 
 #define EXIT_PATIENCE_NS UINT64_C(200000000)
 
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int is_main(void) { return PyInterpreterState_Get() == PyInterpreterState_Main(); }
 
 void cache_exit_hook(cache_home *home, selv_hook *hook) {
-  uint64_t now = now_ns(), patience;
+  uint64_t now = selvpy_now_ns(), patience;
   if (home->exit_until == 0) home->exit_until = now + EXIT_PATIENCE_NS;
   patience = home->exit_until > now ? home->exit_until - now : 0;
   /* CPython ends the process if a sub-interpreter ends before its threads. */

@@ -3,6 +3,7 @@
 
 #include <link.h>
 #include <math.h>
+#include <poll.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <time.h>
@@ -96,6 +97,29 @@ int selvpy_address(PyObject *number, const char *what, void **address) {
   }
   *address = (void *)(uintptr_t)value;
   return 0;
+}
+
+/* ---- waiting ---- */
+
+#define LOOK_EVERY_NS UINT64_C(200000000)
+
+uint64_t selvpy_now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void selvpy_sleep(selv_host_loop *loop, uint64_t until) {
+  struct pollfd fd = { selv_host_loop_fd(loop), POLLIN, 0 };
+  uint64_t now = selvpy_now_ns(), ns = LOOK_EVERY_NS;
+  struct timespec time;
+  if (until <= now) ns = 0;
+  else if (until - now < ns) ns = until - now;
+  time.tv_sec = (time_t)(ns / 1000000000u);
+  time.tv_nsec = (long)(ns % 1000000000u);
+  Py_BEGIN_ALLOW_THREADS
+  (void)ppoll(&fd, 1, &time, NULL);
+  Py_END_ALLOW_THREADS
 }
 
 /* ---- the module ---- */

@@ -31,6 +31,14 @@ int selvpy_timeout(PyObject *seconds, const char *what, uint64_t *ns);
  * or ValueError. */
 int selvpy_address(PyObject *number, const char *what, void **address);
 
+/* ---- waiting ---- */
+
+uint64_t selvpy_now_ns(void); /* monotonic */
+
+/* Sleeps, without the GIL, until the loop has something, a signal comes, or `until` (of selvpy_now_ns) is reached; now and then it wakes for
+ * nothing: a signal can be taken by another thread, which ends no wait of Python's main thread, so who waits looks for one himself. */
+void selvpy_sleep(selv_host_loop *loop, uint64_t until);
+
 /* ---- the module ---- */
 
 /* For Py_mod_exec: the libselvedge of this process has the ABI that we were compiled for, is not older, and is the only one. -1 with ImportError. */

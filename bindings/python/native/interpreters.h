@@ -50,7 +50,6 @@ struct interpreters_pool {
   uint32_t references; /* the handle, the hook, every job, everybody who waits */
   uint32_t busy;       /* interpreters and their workers, from the first step of a start to the last of an exit, and undelivered jobs */
   long process;
-  sigset_t unblocked; /* signals that the library blocks on workers, and that the thread which made the pool does not block */
   PyInterpreterConfig config;
   selvpy_gate *gate;
   selv_cache *cache; /* the handle's reference; NULL when it has given that back */
@@ -71,7 +70,6 @@ struct interpreters_worker {
   PyInterpreterState *interp;
   PyObject *run, *fail; /* objects of the sub-interpreter */
   unsigned long thread;
-  sigset_t blocked; /* its signal mask before the start */
   long process;
   interpreters_job *current;
   uint32_t visitors; /* who is about to interrupt its job; the interpreter waits for them before it ends */
@@ -94,8 +92,6 @@ struct interpreters_job {
 void interpreters_pool_retain(interpreters_pool *pool);
 void interpreters_pool_release(interpreters_pool *pool);
 void interpreters_pool_add(interpreters_pool *pool); /* to the list of all */
-/* Which signals its workers let through. */
-void interpreters_pool_signals(interpreters_pool *pool);
 /* Changes `busy`; at 0 everybody who waits is woken. */
 void interpreters_pool_busy(interpreters_pool *pool, int change);
 

@@ -93,7 +93,6 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
   }
   pool->references = 1;
   pool->process = (long)getpid();
-  interpreters_pool_signals(pool);
   pool->gate = selvpy_gate_retain(state->gate);
   pool->config.use_main_obmalloc = obmalloc;
   pool->config.allow_fork = forks;

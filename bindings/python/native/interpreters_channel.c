@@ -9,8 +9,6 @@
 #include "interpreters.h"
 
 #if PY_VERSION_HEX >= 0x030C0000
-#include <poll.h>
-#include <time.h>
 
 typedef struct entry {
   uint64_t id;
@@ -297,35 +295,14 @@ static selv_status send_item(interpreters_state *state, entry *to, const unsigne
   return status;
 }
 
-/* So long a wait in the main interpreter sleeps before it looks whether a signal has come that another thread took. */
-#define LOOK_EVERY_NS UINT64_C(200000000)
-
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void sleep_for(selv_host_loop *loop, uint64_t ns) {
-  struct pollfd fd = { selv_host_loop_fd(loop), POLLIN, 0 };
-  struct timespec time;
-  if (ns > LOOK_EVERY_NS) ns = LOOK_EVERY_NS;
-  time.tv_sec = (time_t)(ns / 1000000000u);
-  time.tv_nsec = (long)(ns % 1000000000u);
-  Py_BEGIN_ALLOW_THREADS
-  (void)ppoll(&fd, 1, &time, NULL);
-  Py_END_ALLOW_THREADS
-}
-
 /* A receive in the main interpreter is told through a host loop that nobody else drains. Until then the item is the library's, and a signal
  * handler that raises can always leave the line: what had been handed over by then goes to the next receiver. As finish otherwise. */
 static int await_item(interpreters_state *state, selv_host_loop *loop, wait *w, selv_op op, uint64_t timeout_ns) {
-  uint64_t now = now_ns(), until = timeout_ns >= UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
+  uint64_t now = selvpy_now_ns(), until = timeout_ns >= UINT64_MAX - now ? UINT64_MAX : now + timeout_ns;
   long process = (long)getpid();
   int timed_out = 0;
   for (;;) {
-    now = now_ns();
-    sleep_for(loop, until > now ? until - now : 0);
+    selvpy_sleep(loop, until);
     if (PyErr_CheckSignals() != 0) {
       (void)selv_op_abandon(op);
       w->status = SELV_E_CANCELLED;
@@ -336,7 +313,7 @@ static int await_item(interpreters_state *state, selv_host_loop *loop, wait *w, 
       selvpy_raise_named(state->errors, "ForkedError", "the wait belongs to the parent process");
       return -1;
     }
-    if (now_ns() >= until) {
+    if (selvpy_now_ns() >= until) {
       /* Too late means that it is in the loop's queue. */
       timed_out = selv_op_cancel(op) == SELV_OK;
       until = UINT64_MAX;

@@ -131,18 +131,6 @@ static int make_interpreter(interpreters_worker *worker, const seed *from) {
   return failed ? -1 : 0;
 }
 
-/* The library blocks these on its workers, and a process that a job starts would inherit that: it could not be ended by Ctrl-C. Python's own
- * threads block none. CPython's handlers may run on any thread: they set a flag for the main one. */
-void interpreters_pool_signals(interpreters_pool *pool) {
-  static const int numbers[] = { SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGALRM, SIGWINCH, SIGTSTP };
-  sigset_t here;
-  size_t i;
-  (void)pthread_sigmask(SIG_SETMASK, NULL, &here);
-  (void)sigemptyset(&pool->unblocked);
-  for (i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-    if (!sigismember(&here, numbers[i])) (void)sigaddset(&pool->unblocked, numbers[i]);
-}
-
 int32_t interpreters_on_start(void *user, const selv_worker *w, void **slot) {
   interpreters_pool *pool = (interpreters_pool *)user;
   interpreters_worker *worker = (interpreters_worker *)calloc(1, sizeof *worker);
@@ -177,7 +165,6 @@ int32_t interpreters_on_start(void *user, const selv_worker *w, void **slot) {
   pool->workers = worker;
   pool->created++;
   interpreters_unlock();
-  (void)pthread_sigmask(SIG_UNBLOCK, &pool->unblocked, &worker->blocked);
   this_worker = worker;
   *slot = worker;
   return SELV_OK;
@@ -213,7 +200,6 @@ void interpreters_on_exit(void *user, const selv_worker *w, void *slot) {
     PyEval_RestoreThread(worker->main_state);
     selvpy_visit_end(&worker->visit);
   }
-  (void)pthread_sigmask(SIG_SETMASK, &worker->blocked, NULL);
   this_worker = NULL;
   sem_destroy(&worker->unvisited);
   free(worker);

@@ -44,12 +44,6 @@ static PyObject *condition_wait_method(sync_object *self, PyObject *const *args,
   return result < 0 ? NULL : PyBool_FromLong(result);
 }
 
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static PyObject *condition_wait_for(sync_object *self, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
   static const char *const names[] = { "predicate", "timeout", NULL };
   PyObject *values[2], *result;
@@ -62,14 +56,14 @@ static PyObject *condition_wait_for(sync_object *self, PyObject *const *args, Py
     return NULL;
   }
   if (selvpy_timeout(values[1], "timeout", &ns) != 0) return NULL;
-  began = now_ns();
+  began = selvpy_now_ns();
   if (ns != SELV_FOREVER) until = ns > UINT64_MAX - 1 - began ? UINT64_MAX - 1 : began + ns;
   for (;;) {
     result = PyObject_CallNoArgs(values[0]);
     is_true = result != NULL ? PyObject_IsTrue(result) : -1;
     if (is_true != 0) break;
     if (ns != SELV_FOREVER) {
-      now = now_ns();
+      now = selvpy_now_ns();
       if (now >= until) break;
       ns = until - now;
     }

@@ -9,23 +9,10 @@
  * no part of a ring either, it waits for two things: the other one is an event that is never set. */
 #include "sync.h"
 
-#include <errno.h>
-#include <poll.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Whether the calling thread is the one that handles signals. Exported by all versions, declared by some. */
 extern int _PyOS_IsMainThread(void);
-
-/* A signal can be taken by a thread that is not the main one (signal.raise_signal there, a thread of another runtime), which ends no wait of
- * the main thread. So it looks itself now and then. */
-#define LOOK_EVERY_NS UINT64_C(200000000)
-
-static uint64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void on_told(void *arg, const selv_completed *c) {
   sync_request *r = (sync_request *)arg;
@@ -80,23 +67,6 @@ static void return_loop(sync_state *state, selv_host_loop *loop) {
   else selv_host_loop_release(loop);
 }
 
-/* Sleeps until the loop has something, a signal comes, or `until` is reached. */
-static void sleep_until(selv_host_loop *loop, uint64_t until) {
-  struct pollfd fd;
-  struct timespec time;
-  uint64_t now = now_ns(), ns = LOOK_EVERY_NS;
-  if (until <= now) ns = 0;
-  else if (until - now < ns) ns = until - now;
-  fd.fd = selv_host_loop_fd(loop);
-  fd.events = POLLIN;
-  fd.revents = 0;
-  time.tv_sec = (time_t)(ns / 1000000000u);
-  time.tv_nsec = (long)(ns % 1000000000u);
-  Py_BEGIN_ALLOW_THREADS
-  (void)ppoll(&fd, 1, &time, NULL);
-  Py_END_ALLOW_THREADS
-}
-
 /* Has the wait end because of a handler's exception. A wait that ends with a lock in hand is cancelled, which takes until the lock is there; a
  * second exception does not wait for that. True if it is over. */
 static int interrupt(const sync_request *r, selv_op op, int again) {
@@ -122,12 +92,12 @@ static int told(sync_request *r, int timed_out) {
 
 /* The operation `op` of the main thread has begun. As sync_wait. */
 static int wait_for_told(sync_request *r, selv_host_loop *loop, selv_op op, uint64_t ns) {
-  uint64_t now = now_ns(), until = ns >= UINT64_MAX - now ? UINT64_MAX : now + ns;
+  uint64_t now = selvpy_now_ns(), until = ns >= UINT64_MAX - now ? UINT64_MAX : now + ns;
   long process = (long)getpid();
   PyObject *type = NULL, *value = NULL, *traceback = NULL;
   int timed_out = 0;
   for (;;) {
-    sleep_until(loop, until);
+    selvpy_sleep(loop, until);
     /* Before the drain: a signal that comes together with the grant finds it still in the queue, where abandoning passes it on. Seen only after
      * this call has returned, it would take what was granted out of everybody's hands. */
     if (PyErr_CheckSignals() != 0) {
@@ -145,7 +115,7 @@ static int wait_for_told(sync_request *r, selv_host_loop *loop, selv_op op, uint
       else selvpy_raise_named(r->object->state->errors, "ForkedError", "the wait belongs to the parent process");
       return -1;
     }
-    if (now_ns() >= until) {
+    if (selvpy_now_ns() >= until) {
       /* Too late means that it has been granted, and the next drain tells. */
       timed_out = selv_op_cancel(op) == SELV_OK;
       until = UINT64_MAX;
