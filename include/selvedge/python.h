@@ -39,7 +39,7 @@
  * PyOS_AfterFork_Child): CPython keeps there the forking thread's state, frees the states of all other threads, and makes a
  * new GIL; the parent's workers do not exist in the child, whose own workers attach afresh. A plain fork() leaves the GIL in the
  * hands of a thread that is not there: no hook can be kept then, so the flag is not the default. Without it jobs that need
- * Python get SELV_E_FORKED in the child.
+ * Python get SELV_E_FORKED in the child. Up to 3.11 a fork waits until no worker is making its thread state (pthread_atfork).
  *
  * Sub-interpreters. `interp` may be a sub-interpreter on CPython 3.12 and later, with the GIL shared or its own; before 3.12
  * it is SELV_E_UNSUPPORTED, because a thread cannot find out there whether it holds the GIL for a sub-interpreter. The hook
@@ -62,6 +62,9 @@
 #include <unistd.h>
 
 #include <selvedge.h>
+#if PY_VERSION_HEX < 0x030C0000
+#include <pthread.h>
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -369,6 +372,47 @@ static inline int selv_python_impl_apply_trace(void) {
   return failed ? -1 : 0;
 }
 
+/* ---- a fork while a thread state is made ----
+ *
+ * A fork child removes the states of the threads that it does not have. Up to 3.11 it takes the lock of their list for that before it
+ * makes this lock anew; and PyThreadState_New holds the lock without the GIL. So a child of a fork at that instant hangs. Here states are
+ * made under a lock that forks wait for. Each source file that includes this has its own, which does as well. */
+#if PY_VERSION_HEX < 0x030C0000
+static pthread_mutex_t selv_python_impl_making = PTHREAD_MUTEX_INITIALIZER;
+
+static inline void selv_python_impl_before_fork(void) {
+  while (pthread_mutex_trylock(&selv_python_impl_making) != 0) {
+    /* While tracemalloc runs, whoever makes a state takes the GIL for its memory: it may be waiting for ours. */
+    PyThreadState *ts = selv_python_impl_current() != NULL ? PyEval_SaveThread() : NULL;
+    (void)pthread_mutex_lock(&selv_python_impl_making);
+    (void)pthread_mutex_unlock(&selv_python_impl_making);
+    if (ts != NULL) PyEval_RestoreThread(ts);
+  }
+}
+
+static inline void selv_python_impl_after_fork(void) { (void)pthread_mutex_unlock(&selv_python_impl_making); }
+
+static inline void selv_python_impl_guard_forks_once(void) {
+  (void)pthread_atfork(selv_python_impl_before_fork, selv_python_impl_after_fork, selv_python_impl_after_fork);
+}
+
+static inline void selv_python_impl_guard_forks(void) {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  (void)pthread_once(&once, selv_python_impl_guard_forks_once);
+}
+
+static inline PyThreadState *selv_python_impl_make(PyInterpreterState *interp) {
+  PyThreadState *ts;
+  (void)pthread_mutex_lock(&selv_python_impl_making);
+  ts = PyThreadState_New(interp);
+  (void)pthread_mutex_unlock(&selv_python_impl_making);
+  return ts;
+}
+#else
+static inline void selv_python_impl_guard_forks(void) {}
+static inline PyThreadState *selv_python_impl_make(PyInterpreterState *interp) { return PyThreadState_New(interp); }
+#endif
+
 static inline int32_t selv_python_impl_on_start(void *user, const selv_worker *w, void **slot) {
   selv_python_impl *p = (selv_python_impl *)user;
   PyThreadState *current, *ts;
@@ -379,7 +423,7 @@ static inline int32_t selv_python_impl_on_start(void *user, const selv_worker *w
   current = selv_python_impl_current();
   ts = current != NULL ? current : PyGILState_GetThisThreadState();
   made = ts == NULL;
-  if (made) ts = PyThreadState_New(p->interp);
+  if (made) ts = selv_python_impl_make(p->interp);
   /* A second state beside one of another interpreter would hang or kill the process later, depending on the version. */
   if (ts == NULL) code = SELV_E_NOMEM;
   else if (PyThreadState_GetInterpreter(ts) != p->interp) code = SELV_E_UNSUPPORTED;
@@ -637,6 +681,7 @@ static inline selv_status selv_python_register(selv_cache *cache, PyInterpreterS
   if (threading == NULL) return SELV_E_HOOK_FAILED;
   Py_DECREF(threading);
 
+  selv_python_impl_guard_forks();
   p = (selv_python_impl *)calloc(1, sizeof *p);
   if (p == NULL) return SELV_E_NOMEM;
   p->references = 1; /* the capsule's; the hook gets its own once it is registered */

@@ -114,29 +114,31 @@ PyDoc_STRVAR(shutdown_doc,
              "``timeout`` is 0; UnsupportedError for the default cache, which is the whole process's: trim it instead.");
 
 typedef struct shutdown_call {
-  selv_cache *cache;
+  cache_object *object;
   uint32_t flags;
-  selv_status status;
 } shutdown_call;
 
-static selv_status wait_for_end(void *object, uint64_t ns) {
-  shutdown_call *call = (shutdown_call *)object;
-  return call->status = selv_cache_shutdown(call->cache, call->flags, ns, NULL);
+/* Others see the cache as closed from the first turn on, not only when its workers have ended. Without the GIL, hence atomic. */
+static selv_status wait_for_end(void *what, uint64_t ns) {
+  shutdown_call *call = (shutdown_call *)what;
+  selv_status status = selv_cache_shutdown(call->object->core->cache, call->flags, ns, NULL);
+  if (status == SELV_OK || status == SELV_E_TIMEDOUT) __atomic_store_n(&call->object->is_closed, 1, __ATOMIC_RELAXED);
+  return status;
 }
+
+static int is_closed(const cache_object *self) { return __atomic_load_n(&self->is_closed, __ATOMIC_RELAXED); }
 
 static PyObject *cache_shutdown(cache_object *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "timeout", "cancel_queued", NULL };
   PyObject *seconds = Py_None;
   shutdown_call call;
-  int cancel = 0, failed;
+  int cancel = 0;
   uint64_t timeout;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$p:shutdown", names, &seconds, &cancel)) return NULL;
   if (selvpy_timeout(seconds, "timeout", &timeout) != 0) return NULL;
-  call.cache = self->core->cache;
+  call.object = self;
   call.flags = cancel ? SELV_SHUTDOWN_CANCEL_QUEUED : 0;
-  failed = cache_wait(self->core->home, wait_for_end, &call, timeout);
-  if (call.status == SELV_OK || call.status == SELV_E_TIMEDOUT) self->is_closed = 1;
-  if (failed) return NULL;
+  if (cache_wait(self->core->home, wait_for_end, &call, timeout) != 0) return NULL;
   Py_RETURN_NONE;
 }
 
@@ -160,7 +162,7 @@ static PyObject *cache_address(cache_object *self, void *unused) {
 
 static PyObject *cache_closed(cache_object *self, void *unused) {
   (void)unused;
-  return PyBool_FromLong(self->is_closed);
+  return PyBool_FromLong(is_closed(self));
 }
 
 /* The name may have been cut inside a character. */
@@ -170,7 +172,7 @@ static PyObject *cache_repr(cache_object *self) {
   if (name == NULL) return NULL;
   if (self->max_workers != 0) snprintf(bound, sizeof bound, ", max_workers=%lu", (unsigned long)self->max_workers);
   if (self->is_default) text = PyUnicode_FromString("<selvedge.ThreadCache, the default one>");
-  else text = PyUnicode_FromFormat("<selvedge.ThreadCache %R%s%s>", name, bound, self->is_closed ? ", shut down" : "");
+  else text = PyUnicode_FromFormat("<selvedge.ThreadCache %R%s%s>", name, bound, is_closed(self) ? ", shut down" : "");
   Py_DECREF(name);
   return text;
 }

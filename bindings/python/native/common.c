@@ -291,6 +291,7 @@ selvpy_gate *selvpy_gate_new(void) {
     PyErr_NoMemory();
     return NULL;
   }
+  selv_python_impl_guard_forks();
   sem_init(&gate->left, 0, 0);
   gate->references = 2; /* the caller's and the capsule's */
   gate->interp = PyInterpreterState_Get();
@@ -324,7 +325,7 @@ int selvpy_visit_begin(selvpy_gate *gate, selvpy_visit *visit) {
     visit->restored = 1;
     PyEval_RestoreThread(bound);
   } else {
-    visit->made = PyThreadState_New(gate->interp);
+    visit->made = selv_python_impl_make(gate->interp);
     if (visit->made != NULL) PyEval_RestoreThread(visit->made);
     else if (visit->other != NULL) PyEval_RestoreThread(visit->other);
   }

@@ -332,8 +332,11 @@ def test_a_host_that_begins_again(tmp_path: Path) -> None:
 # ---- storms ----
 
 
-# Not DEV with 3.12: there CPython's debug allocator breaks under interpreters with own GILs that are made on several threads, whoever makes them.
-@pytest.mark.parametrize("options", [[], pytest.param(DEV, marks=pytest.mark.only_python("3.13"))])
+# With 3.12 CPython's debug allocator breaks under interpreters with own GILs that are made on several threads, whoever makes them.
+STORM_OPTIONS = pytest.mark.parametrize("options", [[], pytest.param(DEV, marks=pytest.mark.only_python("3.13"))])
+
+
+@STORM_OPTIONS
 def test_a_hundred_interpreters_come_and_go(run_program: RunProgram, options: list[str]) -> None:
     program = HEAD + (
         "made = []\n"
@@ -366,7 +369,7 @@ def use():
 """
 
 
-@pytest.mark.parametrize("options", [[], DEV])
+@STORM_OPTIONS
 def test_the_standard_library_in_interpreters_that_come_and_go(run_program: RunProgram, options: list[str]) -> None:
     """CPython 3.12.1 and 3.13.0 crash here without what this package does about it."""
     program = (
