@@ -182,6 +182,26 @@ def test_idempotent_calls_are_merged_while_they_wait(loop: HostLoop) -> None:
     assert loop.drain() == 0
 
 
+def test_an_idempotent_call_whose_hash_fails_later(loop: HostLoop) -> None:
+    class Moody:
+        hashable = True
+
+        def __hash__(self) -> int:
+            if not self.hashable:
+                raise ValueError("not now")
+            return 7
+
+    moody = Moody()
+    seen: list[object] = []
+    loop.call_soon(seen.append, moody, idempotent=True)
+    moody.hashable = False
+    assert loop.drain() == 1
+    moody.hashable = True
+    loop.call_soon(seen.append, moody, idempotent=True)  # nothing equal waits any more: this one is not swallowed
+    assert loop.drain() == 1
+    assert seen == [moody, moody]
+
+
 def test_an_exception_goes_to_on_error() -> None:
     errors: list[BaseException] = []
     with HostLoop(on_error=errors.append) as loop:
