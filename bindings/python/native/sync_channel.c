@@ -200,9 +200,13 @@ static PyObject *channel_recv_bytes_async(sync_object *self, PyObject *const *ar
 }
 
 static PyObject *channel_next(sync_object *self) {
-  PyObject *item = receive_object(self, NULL, SELV_FOREVER), *closed;
+  PyObject *item = receive_object(self, NULL, SELV_FOREVER), *closed, *type, *value, *traceback;
   if (item != NULL) return item;
+  /* A look-up with an exception set clears it, up to 3.12. */
+  PyErr_Fetch(&type, &value, &traceback);
   closed = PyObject_GetAttrString(self->state->errors, "ClosedResourceError");
+  if (closed == NULL) PyErr_Clear();
+  PyErr_Restore(type, value, traceback);
   /* Nothing more comes: the iteration ends. */
   if (closed != NULL && PyErr_ExceptionMatches(closed)) PyErr_Clear();
   Py_XDECREF(closed);

@@ -134,6 +134,37 @@ def test_close_and_iteration() -> None:
     assert list(full) == ["left"]
 
 
+def cannot_be_unpickled() -> None:
+    raise ValueError("unpickling")
+
+
+class Unpickled:
+    def __reduce__(self) -> Any:
+        return cannot_be_unpickled, ()
+
+
+def test_an_iteration_ends_with_the_channel_and_by_nothing_else() -> None:
+    channel = sync.Channel()
+    channel.send(1)
+    channel.send(Unpickled())
+    channel.send(2)
+    iterator = iter(channel)
+    assert next(iterator) == 1
+    with pytest.raises(ValueError, match="unpickling"):
+        next(iterator)
+    assert next(iterator) == 2
+
+    def interrupted() -> None:
+        sync.interrupt(sync.current_task())
+        for _ in channel:
+            pass
+
+    with pytest.raises(selvedge.CancelledError):
+        raise Thread(interrupted).result()
+    channel.close()
+    assert list(iterator) == []
+
+
 def test_wrong_arguments() -> None:
     for wrong, error in [(-1, ValueError), (1.5, TypeError), ("2", TypeError)]:
         with pytest.raises(error):
