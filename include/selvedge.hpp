@@ -324,6 +324,9 @@ inline selv_task current_task() noexcept { return selv_task_current(); }
 /* Makes the task's blocking wait, or its next one that has to wait, fail with SELV_E_CANCELLED. */
 inline void interrupt(selv_task task) { detail::check(selv_task_interrupt(task)); }
 
+/* What messages and the wait graph call the task from now on; an empty one: its number. */
+inline void set_name(selv_task task, name_ref name) { detail::check(selv_task_set_name(task, name.c_str())); }
+
 /* What a task's exit did. */
 struct task_report {
   struct item {
@@ -352,6 +355,7 @@ class task {
   selv_task id() const noexcept { return id_; }
   selv_task let_go() noexcept { return std::exchange(id_, 0); } /* now the caller's to exit */
   void interrupt() const { selv::interrupt(id_); }
+  void set_name(name_ref name) const { selv::set_name(id_, name); }
 
   /* Ends it now, and tells what that did. */
   task_report exit() {

@@ -51,6 +51,22 @@ static void a_job_has_a_task_of_its_own() {
   EXPECT_ERROR(SELV_E_STALE, selv::interrupt(in_job));
 }
 
+static void a_task_can_be_renamed() {
+  selv::task a("before");
+  a.set_name("one");
+  selv::set_name(a.id(), std::string("another"));
+  selv::lock l("named");
+  {
+    const selv::task_scope in_a(a);
+    l.lock();
+  }
+  const std::string graph = selv::wait_graph(selv::graph::json);
+  CHECK(graph.find("\"another\"") != std::string::npos && graph.find("\"before\"") == std::string::npos);
+  const selv_task id = a.id();
+  a.exit();
+  EXPECT_ERROR(SELV_E_STALE, selv::set_name(id, "late"));
+}
+
 /* A fibre's life: one task, on whichever thread has its turn. */
 static void a_task_goes_from_thread_to_thread() {
   selv::lock l("travelling");
@@ -185,6 +201,7 @@ int main() {
   CHECK_RUN(an_assignment_ends_the_task_that_was_there);
   CHECK_RUN(a_report_lists_everything);
   CHECK_RUN(interrupts);
+  CHECK_RUN(a_task_can_be_renamed);
   CHECK_RUN(a_scope_that_cannot_go_back_says_so);
   CHECK_RUN(the_graph_in_three_languages);
   return 0;

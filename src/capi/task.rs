@@ -106,6 +106,25 @@ pub unsafe extern "C" fn selv_task_new(name: *const c_char, out: *mut selv_task)
     })
 }
 
+/// Calls a task `name` (UTF-8, its first 47 bytes are kept) in messages and in the wait graph from now on; NULL: its number. Also for a
+/// thread's own task, which is called as the operating system calls the thread when the task is made, and for a job's, which is called as
+/// the job or else as its worker.
+///
+/// Returns SELV_OK; SELV_E_INVAL (`name` is not UTF-8; `t` was never a task); SELV_E_STALE; SELV_E_FORKED.
+///
+/// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child for the child's tasks. NULL: `name` may be NULL.
+///
+/// # Safety
+/// `name` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn selv_task_set_name(t: selv_task, name: *const c_char) -> selv_status {
+    guard(|| {
+        // SAFETY: as this function's own contract.
+        let name = unsafe { text(name, "name") }?;
+        task::set_name(tasks::resolve(t)?, name.map_or(Name::NONE, Name::new))
+    })
+}
+
 /// Ends a task. In this order: what it waits for is cancelled; what an operation of it was granted, and its callback has not begun,
 /// goes to the next; the locks that it holds are broken, or with SELV_LOCK_ROBUST handed on; its limiter tokens are returned, and the
 /// parking lots that it is a breaker of break. With nothing in hand that costs some 50 nanoseconds; if it holds locks, a look at

@@ -7,8 +7,8 @@
 
 __thread int sync_thread_is_named;
 
-/* A thread's own task is called what the system calls the thread when the task is first asked for; before 3.14 Python does not tell the system.
- * So the system hears Python's name for as long as it takes to make the task. A thread that Python does not know keeps its name. */
+/* A thread's own task is called what the system calls the thread; before 3.14 Python does not tell the system. A thread that Python does not
+ * know keeps that name. */
 static PyObject *name_in_python(void) {
   PyObject *key = PyUnicode_FromString("threading"), *threading = key != NULL ? sync_module_named(key) : NULL;
   PyObject *active, *ident, *thread, *name = NULL;
@@ -28,23 +28,18 @@ static PyObject *name_in_python(void) {
 
 void sync_name_thread(void) {
   PyObject *type, *value, *traceback, *name;
-  char before[16];
   const char *text;
+  selv_task entered;
   sync_thread_is_named = 1;
+  if (selv_worker_current() != NULL) return; /* called as its jobs, and as its cache calls it */
   PyErr_Fetch(&type, &value, &traceback);
   name = name_in_python();
   text = name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8(name) : NULL;
-  if (text != NULL && pthread_getname_np(pthread_self(), before, sizeof before) == 0) {
-    char brief[16];
-    size_t len = strlen(text);
-    if (len > 15) len = 15;
-    while (len > 0 && len < strlen(text) && ((unsigned char)text[len] & 0xC0) == 0x80) len--;
-    memcpy(brief, text, len);
-    brief[len] = '\0';
-    (void)pthread_setname_np(pthread_self(), brief);
-    (void)selv_task_current();
-    (void)pthread_setname_np(pthread_self(), before);
+  if (text != NULL && selv_task_enter(0, &entered) == SELV_OK) {
+    (void)selv_task_set_name(SELV_TASK_CURRENT, text);
+    if (entered != 0) (void)selv_task_enter(entered, NULL);
   }
+  PyErr_Clear();
   Py_XDECREF(name);
   PyErr_Restore(type, value, traceback);
 }

@@ -282,6 +282,19 @@ pub fn name(id: TaskId) -> String {
     })
 }
 
+/// # Errors
+/// As [`check`].
+pub fn set_name(id: TaskId, name: Name) -> Result<()> {
+    let slot = check(id)?;
+    let mut lazy = slot.info.lock();
+    let info = lazy.get();
+    // Else it has exited meanwhile, and the slot is another task's.
+    if info.latest == id {
+        info.name = name;
+    }
+    Ok(())
+}
+
 /// In a fork child, on its only thread: the tasks of other threads stay with the parent. Touches only words, so it can run
 /// inside the fork.
 pub fn sort_out_in_child() {
