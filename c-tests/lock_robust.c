@@ -97,6 +97,46 @@ static void the_first_waiter_is_asynchronous(void) {
   end();
 }
 
+/* News comes with its sentence to who waited, too, blocked or by an operation. */
+static char told[2][256];
+
+static selv_status waits_and_asks_why(waiter *w) {
+  selv_status status = waiter_lock(w);
+  selv_last_error(told[0], sizeof told[0]);
+  return status;
+}
+
+static void asks_why(op_probe *p, const selv_completed *c) {
+  (void)p;
+  (void)c;
+  selv_last_error(told[1], sizeof told[1]);
+}
+
+static void waiters_are_told_who_died(void) {
+  waiter w;
+  op_probe p;
+  int i;
+  begin(SELV_LOCK_STRICT_FIFO);
+  CHECK_OK(selv_lock_acquire(l, owner, SELV_FOREVER));
+  waiter_start(&w, waits_and_asks_why, l, heir);
+  UNTIL(lock_waiting(l) == 1);
+  op_probe_init(&p);
+  p.then = asks_why;
+  CHECK_STATUS(op_probe_lock(&p, l, next), SELV_PENDING);
+  CHECK_OK(selv_task_exit(owner, NULL));
+  WAITER_ENDED(&w, SELV_OWNER_DIED);
+  CHECK_OK(selv_task_exit(heir, NULL)); /* and leaves it as it is */
+  OP_GOT(&p, 1, SELV_OWNER_DIED);
+  CHECK(strstr(told[0], "lock 'estate'") != NULL && strstr(told[0], "task 'deceased'") != NULL);
+  CHECK(strstr(told[1], "lock 'estate'") != NULL && strstr(told[1], "task 'heir'") != NULL);
+  for (i = 0; i < 2; i++) CHECK(strstr(told[i], "exited while holding it") != NULL);
+  CHECK_OK(selv_lock_make_consistent(l, next));
+  CHECK_OK(selv_lock_release(l, next));
+  is_a_plain_lock();
+  heir = task_named("heir");
+  end();
+}
+
 /* Nobody waited: whoever comes first inherits, however it asks. */
 static void an_orphan_is_inherited(void) {
   int how;
@@ -116,6 +156,8 @@ static void an_orphan_is_inherited(void) {
         CHECK_EQ_U64(p.op, 0);
         break;
     }
+    CHECK_LAST_ERROR_HAS("lock 'estate'"); /* news names both, as an error does */
+    CHECK_LAST_ERROR_HAS("task 'deceased'");
     CHECK_EQ_U64(selv_lock_owner(l), heir);
     CHECK_STATUS(selv_lock_try_acquire(l, heir), SELV_E_DEADLOCK);
     CHECK_STATUS(selv_lock_try_acquire(l, next), SELV_E_WOULD_BLOCK);
@@ -242,6 +284,7 @@ static void only_of_robust_locks(void) {
 int main(void) {
   CHECK_RUN(the_first_waiter_inherits);
   CHECK_RUN(the_first_waiter_is_asynchronous);
+  CHECK_RUN(waiters_are_told_who_died);
   CHECK_RUN(an_orphan_is_inherited);
   CHECK_RUN(the_heir_dies);
   CHECK_RUN(the_heir_dies_with_all_in_order);

@@ -72,6 +72,45 @@ static void a_job(void) {
   selv_lock_free(l);
 }
 
+/* Threads that only the system has named, and tasks that were all given one name, are told apart by their numbers. */
+static void *asks_for_too_much(void *arg) {
+  selv_lock *l = (selv_lock *)arg;
+  char number[32];
+  CHECK_STATUS(selv_lock_release(l, SELV_TASK_CURRENT), SELV_E_NOT_OWNER);
+  snprintf(number, sizeof number, "(0x%llx) cannot", (unsigned long long)selv_task_current());
+  CHECK_LAST_ERROR_HAS(number);
+  snprintf(number, sizeof number, "(0x%llx)", (unsigned long long)selv_lock_owner(l));
+  CHECK_LAST_ERROR_HAS(number);
+  return NULL;
+}
+
+static void equal_names(void) {
+  selv_task a = task_named("request"), b = task_named("request"), c = task_named("another");
+  char numbers[2][48];
+  pthread_t thread;
+  selv_lock *l;
+  CHECK_OK(selv_lock_new(NULL, &l));
+  CHECK_OK(selv_lock_acquire(l, SELV_TASK_CURRENT, SELV_FOREVER));
+  CHECK(pthread_create(&thread, NULL, asks_for_too_much, l) == 0);
+  CHECK(pthread_join(thread, NULL) == 0);
+  CHECK_OK(selv_lock_release(l, SELV_TASK_CURRENT));
+  CHECK_OK(selv_lock_acquire(l, a, SELV_FOREVER));
+  snprintf(numbers[0], sizeof numbers[0], "task 'request' (0x%llx)", (unsigned long long)a);
+  snprintf(numbers[1], sizeof numbers[1], "task 'request' (0x%llx) cannot", (unsigned long long)b);
+  CHECK_STATUS(selv_lock_release(l, b), SELV_E_NOT_OWNER);
+  CHECK_LAST_ERROR_HAS(numbers[0]);
+  CHECK_LAST_ERROR_HAS(numbers[1]);
+  CHECK_STATUS(selv_lock_release(l, c), SELV_E_NOT_OWNER);
+  CHECK_LAST_ERROR_HAS("held by task 'request'");
+  CHECK_OK(selv_task_exit(a, NULL)); /* broken now: that is said, and not that nobody holds it */
+  CHECK_STATUS(selv_lock_release(l, c), SELV_E_NOT_OWNER);
+  CHECK_LAST_ERROR_HAS("task 'another' cannot");
+  CHECK_LAST_ERROR_HAS("is broken: its owner, task 'request', exited while holding it");
+  CHECK_OK(selv_task_exit(b, NULL));
+  CHECK_OK(selv_task_exit(c, NULL));
+  selv_lock_free(l);
+}
+
 static void what_is_refused(void) {
   selv_task t = task_named("kept");
   selv_lock *l;
@@ -89,6 +128,7 @@ int main(void) {
   CHECK_RUN(a_new_name);
   CHECK_RUN(a_thread);
   CHECK_RUN(a_job);
+  CHECK_RUN(equal_names);
   CHECK_RUN(what_is_refused);
   return 0;
 }

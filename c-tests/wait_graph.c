@@ -347,6 +347,77 @@ static void is_dot(const char *data) {
   if (quoted || braces != 0 || brackets != 0) check_fail(__FILE__, __LINE__, "something stays open:\n%s", data);
 }
 
+/* What waits at a channel waits for one thing or the other; an item in it is not a place in it; who has a token need not be a task. */
+static void channels_and_borrowers(void) {
+  selv_channel_options options = SELV_CHANNEL_OPTIONS_INIT;
+  selv_limiter_options tokens = SELV_LIMITER_OPTIONS_INIT;
+  selv_channel *full, *empty;
+  selv_limiter *desks;
+  op_probe p, q;
+  selv_completion completion;
+  selv_task t = task_named("porter"), u = task_named("porter");
+  const char *at, *objects;
+  char numbers[2][64];
+  text json, plain, dot;
+  options.capacity = 1;
+  options.name = "full";
+  CHECK_OK(selv_channel_new(&options, &full));
+  options.name = "empty";
+  CHECK_OK(selv_channel_new(&options, &empty));
+  tokens.total = 1;
+  CHECK_OK(selv_limiter_new(&tokens, &desks));
+  CHECK_OK(selv_limiter_acquire_on_behalf_of(desks, t, 0x1267, 0));
+  CHECK_OK(selv_channel_send_nowait(full, "x", 1));
+  op_probe_init(&p);
+  op_probe_init(&q);
+  completion = op_probe_completion(&p);
+  CHECK_STATUS(selv_channel_send_async(full, t, "y", 1, &completion, &p.op), SELV_PENDING);
+  completion = op_probe_completion(&q);
+  CHECK_STATUS(selv_channel_recv_async(empty, u, &completion, &q.op), SELV_PENDING);
+
+  json = graph(SELV_GRAPH_JSON);
+  is_json(json.data);
+  objects = member(blanks(json.data), "objects");
+  at = the_one(objects, "name", "\"full\"");
+  HOLDS_TRUE(is_number(member(at, "queued"), 1));
+  HOLDS_TRUE(is(member(at, "free"), "null"));
+  HOLDS_TRUE(is(member(at, "closed"), "false"));
+  HOLDS_TRUE(is(member(waiting_of(at, t), "to"), "\"send\""));
+  at = the_one(objects, "name", "\"empty\"");
+  HOLDS_TRUE(is_number(member(at, "queued"), 0));
+  HOLDS_TRUE(is(member(waiting_of(at, u), "to"), "\"receive\""));
+  at = the_one(objects, "kind", "\"limiter\"");
+  HOLDS_TRUE(is_number(member(at, "free"), 0));
+  HOLDS_TRUE(is(member(at, "queued"), "null"));
+  HOLDS_TRUE(element(member(at, "owners"), NULL) == NULL);
+  HOLDS_TRUE(is(element(member(at, "borrowers"), NULL), "\"0x1267\""));
+  free(json.data);
+
+  plain = graph(SELV_GRAPH_TEXT);
+  dot = graph(SELV_GRAPH_DOT);
+  is_dot(dot.data);
+  snprintf(numbers[0], sizeof numbers[0], "task 'porter' (0x%llx) waits to send, by an operation", (unsigned long long)t);
+  snprintf(numbers[1], sizeof numbers[1], "task 'porter' (0x%llx) waits to receive, by an operation", (unsigned long long)u);
+  if (strstr(plain.data, numbers[0]) == NULL || strstr(plain.data, numbers[1]) == NULL || strstr(plain.data, "(1 queued)") == NULL)
+    check_fail(__FILE__, __LINE__, "%s, %s or the item is not in:\n%s", numbers[0], numbers[1], plain.data);
+  CHECK(strstr(dot.data, "waits to send") != NULL && strstr(dot.data, "waits to receive") != NULL);
+  free(plain.data);
+  free(dot.data);
+
+  CHECK_OK(selv_channel_close(empty));
+  CHECK_OK(selv_op_abandon(p.op));
+  OP_GOT(&q, 1, SELV_E_CLOSED);
+  json = graph(SELV_GRAPH_JSON);
+  HOLDS_TRUE(is(member(the_one(member(blanks(json.data), "objects"), "name", "\"empty\""), "closed"), "true"));
+  free(json.data);
+  CHECK_OK(selv_limiter_release_on_behalf_of(desks, 0x1267));
+  CHECK_OK(selv_limiter_free(desks));
+  CHECK_OK(selv_channel_free(full));
+  CHECK_OK(selv_channel_free(empty));
+  CHECK_OK(selv_task_exit(t, NULL));
+  CHECK_OK(selv_task_exit(u, NULL));
+}
+
 static void dot_draws_the_edges(void) {
   static const char *const names[] = { "ledger", "desks", "clerk", "reader", "writer", "guest" };
   size_t i;
@@ -382,6 +453,12 @@ static void names_that_need_care(void) {
     dot = graph(SELV_GRAPH_DOT);
     is_dot(dot.data);
     plain = graph(SELV_GRAPH_TEXT);
+    { /* the lock, its waiter, the sum: a line each */
+      const char *newline = plain.data;
+      size_t lines = 0;
+      while ((newline = strchr(newline, '\n')) != NULL) newline++, lines++;
+      CHECK_EQ_U64(lines, 3);
+    }
     free(json.data);
     free(dot.data);
     free(plain.data);
@@ -572,6 +649,7 @@ static void an_empty_graph(void) {
 int main(void) {
   CHECK_RUN(an_empty_graph);
   CHECK_RUN(json_tells_it_all);
+  CHECK_RUN(channels_and_borrowers);
   CHECK_RUN(text_names_everyone);
   CHECK_RUN(dot_draws_the_edges);
   CHECK_RUN(names_that_need_care);

@@ -31,6 +31,14 @@ impl Name {
         name
     }
 
+    /// Not the host's: what the operating system calls the thread.
+    pub fn found(text: &str) -> Name {
+        Name {
+            given: false,
+            ..Name::new(text)
+        }
+    }
+
     /// Even an empty one: a thread can be called that.
     pub fn is_given(&self) -> bool {
         self.given

@@ -67,7 +67,7 @@ pub enum Granted {
 #[derive(Default)]
 pub struct Answer {
     pub status: Status,
-    /// Why, when it is an error and the waiter cannot know by itself.
+    /// Why, when it is an error or news, and the waiter cannot know by itself.
     pub why: Option<Arc<str>>,
     pub ticket: u64,
     pub holds_lock: bool,
@@ -80,6 +80,7 @@ impl Answer {
         Answer::default()
     }
 
+    /// Also for what is granted, but with news.
     pub fn refused(status: Status, why: impl Into<Arc<str>>) -> Answer {
         Answer {
             status,
@@ -88,10 +89,28 @@ impl Answer {
         }
     }
 
+    fn error(&self) -> Error {
+        Error::new(self.status, self.why.as_deref().unwrap_or_default())
+    }
+
+    /// News is a success, whose sentence the calling thread keeps; it has it already, if there was no wait.
     pub fn into_result(self) -> Result<Answer> {
         match self.status {
-            error::OK | error::OWNER_DIED => Ok(self),
-            status => Err(Error::new(status, self.why.as_deref().unwrap_or_default())),
+            error::OK => Ok(self),
+            error::OWNER_DIED => {
+                if self.why.is_some() {
+                    error::keep(self.error());
+                }
+                Ok(self)
+            }
+            _ => Err(self.error()),
+        }
+    }
+
+    /// As the calling thread's last error, before a callback is told.
+    pub fn keep_why(&self) {
+        if self.status != error::OK {
+            error::keep(self.error());
         }
     }
 }

@@ -411,9 +411,11 @@ impl Object for Channel {
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();
-        let mut picture = Picture::new(&self.identity, &state.lines, RECEIVERS);
-        picture.add_line(&state.lines, SENDERS);
-        picture.free = Some(state.queue.len() as u64);
+        let mut picture = Picture::of(&self.identity);
+        picture.add_line(&state.lines, RECEIVERS, Some("receive"));
+        picture.add_line(&state.lines, SENDERS, Some("send"));
+        picture.queued = Some(state.queue.len() as u64);
+        picture.closed = state.closed;
         picture
     }
 }

@@ -12,7 +12,7 @@ use super::operation::{self, Completion, OpId, Place, Ready};
 use crate::core::callback::Completed;
 use crate::core::chain::{Chain, Link};
 use crate::core::elsewhere;
-use crate::core::error::{self, Error};
+use crate::core::error;
 use crate::core::host::entry::Entry;
 use crate::core::host::host_loop::HostLoop;
 use crate::core::name::Name;
@@ -160,12 +160,7 @@ fn tell(op: OpId, mut ready: Ready, open: Open) {
         }
     };
     let answer = ready.into_answer();
-    if answer.status < 0 {
-        error::keep(Error::new(
-            answer.status,
-            answer.why.as_deref().unwrap_or_default(),
-        ));
-    }
+    answer.keep_why();
     let completed = completed(op, answer);
     call.call(arg.0, &completed);
 }

@@ -157,7 +157,7 @@ impl Condition {
     ) -> Result<Begun> {
         let mut state = self.lock.state.lock();
         let cannot = || format!("wait for {}", self.identity.as_str());
-        self.lock.check_owner(task, cannot)?;
+        self.lock.check_owner(&state, task, cannot)?;
         let slot = task::check(task)?;
         self.lock.check_release_is_plain(&state)?;
         let entry = state.conditions.at(self.line);
@@ -184,7 +184,7 @@ impl Condition {
         let mut batch = Batch::new();
         let mut state = self.lock.state.lock();
         let cannot = || format!("notify {}", self.identity.as_str());
-        self.lock.check_owner(task, cannot)?;
+        self.lock.check_owner(&state, task, cannot)?;
         let mut notified = 0;
         while notified < n
             && let Some(key) = state.lines.first(self.line)
@@ -302,8 +302,9 @@ impl Object for Condition {
     }
 
     fn describe(&self) -> Picture {
-        let state = self.lock.state.lock();
+        let mut state = self.lock.state.lock();
         let mut picture = Picture::new(&self.identity, &state.lines, self.line);
+        picture.closed = state.conditions.at(self.line).closed;
         picture.of = Some(self.lock.identity.as_str().to_owned());
         picture
     }

@@ -157,7 +157,7 @@ fn make_own() -> Result<TaskId> {
             "the calling thread has ended but for its destructors, and its task has exited",
         ));
     }
-    let id = task::begin(Kind::Thread, Name::new(&thread::name()))?;
+    let id = task::begin(Kind::Thread, Name::found(&thread::name()))?;
     OWN.with(|own| own.set(id));
     watch_end();
     Ok(id)

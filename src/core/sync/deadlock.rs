@@ -14,7 +14,7 @@
 use super::answer::Why;
 use super::batch::Batch;
 use super::lines::Key;
-use super::task::{self, Named, TaskId};
+use super::task::{self, TaskId, Words};
 use super::wait::Object;
 use crate::sys::lock::{ForkReset, static_lock};
 use std::fmt::Write;
@@ -102,19 +102,17 @@ pub fn refuse_ring(
 }
 
 fn in_words(ring: &[Hop]) -> String {
-    let mut words = format!(
-        "{} would wait for {}",
-        Named(ring[0].task),
-        ring[0].object.label()
-    );
+    let tasks = Words::new(ring.iter().map(|hop| hop.task));
+    let first = &tasks[ring[0].task];
+    let mut words = format!("{first} would wait for {}", ring[0].object.label());
     for hop in &ring[1..] {
         let _ = write!(
             words,
             ", held by {}, which waits for {}",
-            Named(hop.task),
+            &tasks[hop.task],
             hop.object.label()
         );
     }
-    let _ = write!(words, ", held by {}", Named(ring[0].task));
+    let _ = write!(words, ", held by {first}");
     words
 }

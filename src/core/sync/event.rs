@@ -207,6 +207,8 @@ impl Object for Event {
 
     fn describe(&self) -> Picture {
         let state = self.state.lock();
-        Picture::new(&self.identity, &state.lines, LINE)
+        let mut picture = Picture::new(&self.identity, &state.lines, LINE);
+        picture.closed = state.closed;
+        picture
     }
 }

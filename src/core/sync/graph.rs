@@ -6,7 +6,7 @@
 use super::identity::Identity;
 use super::lines::{Lines, Who};
 use super::registry;
-use super::task::{self, Kind, Named, TaskId};
+use super::task::{self, Kind, TaskId, Words};
 use crate::sys::clock;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
@@ -28,9 +28,20 @@ pub enum Holding {
 
 pub struct Waits {
     task: TaskId,
+    /// "send" or "receive", of a channel.
+    to: Option<&'static str>,
     for_ns: u64,
     is_thread: bool,
     timed: bool,
+}
+
+impl Waits {
+    fn verb(&self) -> String {
+        match self.to {
+            None => "waits".to_owned(),
+            Some(to) => format!("waits to {to}"),
+        }
+    }
 }
 
 /// What an object says of itself.
@@ -42,15 +53,25 @@ pub struct Picture {
     /// The lock of a condition.
     pub of: Option<String>,
     pub holders: Vec<Holding>,
-    /// Free permits or tokens, or queued items.
+    /// Permits or tokens.
     pub free: Option<u64>,
+    /// Items.
+    pub queued: Option<u64>,
     pub broken: bool,
+    pub closed: bool,
     waiting: Vec<Waits>,
 }
 
 impl Picture {
+    /// Of an object with one line of waiters.
     pub fn new<W>(identity: &Identity, lines: &Lines<W>, line: u32) -> Picture {
-        let mut picture = Picture {
+        let mut picture = Picture::of(identity);
+        picture.add_line(lines, line, None);
+        picture
+    }
+
+    pub fn of(identity: &Identity) -> Picture {
+        Picture {
             kind: identity.kind,
             label: identity.as_str().to_owned(),
             name: identity.name.clone(),
@@ -58,17 +79,18 @@ impl Picture {
             of: None,
             holders: Vec::new(),
             free: None,
+            queued: None,
             broken: false,
+            closed: false,
             waiting: Vec::new(),
-        };
-        picture.add_line(lines, line);
-        picture
+        }
     }
 
-    pub fn add_line<W>(&mut self, lines: &Lines<W>, line: u32) {
+    pub fn add_line<W>(&mut self, lines: &Lines<W>, line: u32, to: Option<&'static str>) {
         let now = clock::now_ns();
         self.waiting.extend(lines.iter(line).map(|w| Waits {
             task: w.task,
+            to,
             for_ns: now.saturating_sub(w.since_ns),
             is_thread: matches!(w.who, Who::Thread(_)),
             timed: w.timed,
@@ -84,17 +106,32 @@ impl Picture {
         if self.broken {
             words.push("broken".to_owned());
         }
+        if self.closed {
+            words.push("closed".to_owned());
+        }
         if let Some(of) = &self.of {
             words.push(format!("of {of}"));
         }
         if let Some(free) = self.free {
-            words.push(match self.kind {
-                "channel" => format!("{free} queued"),
-                _ => format!("{free} free"),
-            });
+            words.push(format!("{free} free"));
+        }
+        if let Some(queued) = self.queued {
+            words.push(format!("{queued} queued"));
         }
         words.join(", ")
     }
+
+    fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        let holders = self.holders.iter().filter_map(|holding| match holding {
+            Holding::Task(task) => Some(*task),
+            Holding::Opaque(_) => None,
+        });
+        holders.chain(self.waiting.iter().map(|w| w.task))
+    }
+}
+
+fn borrower(number: u64) -> String {
+    format!("borrower {number:#x}")
 }
 
 /// The whole picture.
@@ -115,14 +152,20 @@ fn duration(ns: u64) -> String {
     }
 }
 
-fn holder(holding: &Holding) -> String {
-    match holding {
-        Holding::Task(task) => Named(*task).to_string(),
-        Holding::Opaque(number) => format!("borrower {number:#x}"),
+/// On one line, whatever the host put into its names.
+fn on_a_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
     }
+    out
 }
 
 fn text(objects: &[Picture]) -> String {
+    let words = Words::new(objects.iter().flat_map(Picture::tasks));
     let mut out = String::new();
     let mut quiet = 0;
     for object in objects {
@@ -130,16 +173,23 @@ fn text(objects: &[Picture]) -> String {
             quiet += 1;
             continue;
         }
-        out.push_str(&object.label);
+        let mut line = object.label.clone();
         let state = object.state();
         if !state.is_empty() {
-            let _ = write!(out, " ({state})");
+            let _ = write!(line, " ({state})");
         }
-        let holders: Vec<String> = object.holders.iter().map(holder).collect();
+        let holders: Vec<String> = object
+            .holders
+            .iter()
+            .map(|holding| match holding {
+                Holding::Task(task) => words[*task].to_owned(),
+                Holding::Opaque(number) => borrower(*number),
+            })
+            .collect();
         if !holders.is_empty() {
-            let _ = write!(out, ", held by {}", holders.join(", "));
+            let _ = write!(line, ", held by {}", holders.join(", "));
         }
-        out.push('\n');
+        let _ = writeln!(out, "{}", on_a_line(&line));
         for w in &object.waiting {
             let how = match (w.is_thread, w.timed) {
                 (true, false) => "blocked",
@@ -148,8 +198,9 @@ fn text(objects: &[Picture]) -> String {
             };
             let _ = writeln!(
                 out,
-                "  {} waits, {how}, for {}",
-                Named(w.task),
+                "  {} {}, {how}, for {}",
+                on_a_line(&words[w.task]),
+                w.verb(),
                 duration(w.for_ns)
             );
         }
@@ -182,8 +233,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-fn list<T>(items: impl IntoIterator<Item = T>, one: impl Fn(T) -> String) -> String {
-    let items: Vec<String> = items.into_iter().map(one).collect();
+fn list<T>(items: impl IntoIterator<Item = T>, one: impl Fn(T) -> Option<String>) -> String {
+    let items: Vec<String> = items.into_iter().filter_map(one).collect();
     format!("[{}]", items.join(","))
 }
 
@@ -200,48 +251,59 @@ fn json(objects: &[Picture]) -> String {
             waits_for.entry(wait.task).or_default().push(&object.label);
         }
     }
-    let labels = |of: Option<&Vec<&str>>| list(of.into_iter().flatten(), |label| quoted(label));
+    let labels =
+        |of: Option<&Vec<&str>>| list(of.into_iter().flatten(), |label| Some(quoted(label)));
     let tasks = list(task::all(), |id| {
         let kind = match task::kind(id) {
             Some(Kind::Thread) => "thread",
             Some(Kind::Job) => "job",
             _ => "host",
         };
-        format!(
+        Some(format!(
             "{{\"id\":{},\"name\":{},\"kind\":\"{kind}\",\"holds\":{},\"waits_for\":{}}}",
             id.0,
             quoted(&task::name(id)),
             labels(holds.get(&id)),
             labels(waits_for.get(&id))
-        )
+        ))
     });
     let objects = list(objects, |o| {
         let owners = list(&o.holders, |h| match h {
-            Holding::Task(task) => task.0.to_string(),
-            Holding::Opaque(number) => quoted(&format!("{number:#x}")),
+            Holding::Task(task) => Some(task.0.to_string()),
+            Holding::Opaque(_) => None,
+        });
+        let borrowers = list(&o.holders, |h| match h {
+            Holding::Task(_) => None,
+            Holding::Opaque(number) => Some(quoted(&format!("{number:#x}"))),
         });
         let owner = match (&o.kind, &o.holders[..]) {
             (&"lock", [Holding::Task(task)]) => task.0.to_string(),
             _ => "null".to_owned(),
         };
-        let free = o.free.map_or("null".to_owned(), |n| n.to_string());
-        let of = o.of.as_deref().map_or("null".to_owned(), quoted);
+        let number = |of: Option<u64>| of.map_or("null".to_owned(), |n| n.to_string());
+        let string = |of: Option<&str>| of.map_or("null".to_owned(), quoted);
         let waiting = list(&o.waiting, |w| {
-            format!(
-                "{{\"task\":{},\"for_ns\":{},\"how\":\"{}\",\"timed\":{}}}",
+            Some(format!(
+                "{{\"task\":{},\"to\":{},\"for_ns\":{},\"how\":\"{}\",\"timed\":{}}}",
                 w.task.0,
+                string(w.to),
                 w.for_ns,
                 if w.is_thread { "thread" } else { "operation" },
                 w.timed
-            )
+            ))
         });
-        format!(
-            "{{\"kind\":\"{}\",\"name\":{},\"id\":{},\"owner\":{owner},\"owners\":{owners},\"free\":{free},\"of\":{of},\"broken\":{},\"waiting\":{waiting}}}",
+        Some(format!(
+            "{{\"kind\":\"{}\",\"name\":{},\"id\":{},\"owner\":{owner},\"owners\":{owners},\"borrowers\":{borrowers},\
+             \"free\":{},\"queued\":{},\"of\":{},\"broken\":{},\"closed\":{},\"waiting\":{waiting}}}",
             o.kind,
             quoted(&o.name),
             o.number,
-            o.broken
-        )
+            number(o.free),
+            number(o.queued),
+            string(o.of.as_deref()),
+            o.broken,
+            o.closed
+        ))
     });
     format!("{{\"tasks\":{tasks},\"objects\":{objects}}}\n")
 }
@@ -281,12 +343,11 @@ fn dot(objects: &[Picture]) -> String {
                     );
                 }
                 Holding::Opaque(number) => {
-                    let name = format!("borrower {number:#x}");
                     let _ = writeln!(
                         edges,
                         "  o{} -> {} [label=\"held by\"];",
                         object.number,
-                        quoted(&name)
+                        quoted(&borrower(*number))
                     );
                 }
             }
@@ -296,19 +357,21 @@ fn dot(objects: &[Picture]) -> String {
             let style = if w.timed { ", style=dashed" } else { "" };
             let _ = writeln!(
                 edges,
-                "  t{} -> o{} [label=\"waits, {}\"{style}];",
+                "  t{} -> o{} [label=\"{}, {}\"{style}];",
                 w.task.0,
                 object.number,
+                w.verb(),
                 duration(w.for_ns)
             );
         }
     }
+    let words = Words::new(tasks.iter().copied());
     for task in tasks {
         let _ = writeln!(
             out,
             "  t{} [shape=ellipse, label={}];",
             task.0,
-            quoted(&Named(task).to_string())
+            quoted(&words[task])
         );
     }
     out.push_str(&edges);

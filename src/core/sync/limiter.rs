@@ -409,6 +409,7 @@ impl Object for Limiter {
         let state = self.state.lock();
         let mut picture = Picture::new(&self.identity, &state.lines, LINE);
         picture.free = Some(state.total.saturating_sub(state.borrowed()));
+        picture.closed = state.closed;
         picture.holders = state
             .holders
             .iter()

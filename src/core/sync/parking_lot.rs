@@ -416,7 +416,9 @@ impl Object for ParkingLot {
     fn describe(&self) -> Picture {
         let mut lots = LOTS.lock();
         let mut picture = Picture::new(&self.identity, &lots.lines, self.line);
-        picture.broken = self.state(&mut lots).broken.is_some();
+        let lot = self.state(&mut lots);
+        picture.broken = lot.broken.is_some();
+        picture.closed = lot.closed.is_some();
         picture
     }
 }

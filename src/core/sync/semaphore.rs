@@ -390,7 +390,9 @@ impl Object for Semaphore {
     fn describe(&self) -> Picture {
         let state = self.state.lock();
         let mut picture = Picture::new(&self.identity, &state.lines, LINE);
-        picture.free = Some(self.word.load(Ordering::Relaxed) / ONE);
+        let word = self.word.load(Ordering::Relaxed);
+        picture.free = Some(word / ONE);
+        picture.closed = word & CLOSED != 0;
         picture
     }
 }

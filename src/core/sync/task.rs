@@ -11,7 +11,8 @@ use crate::sys::lock::{ForkLock, ForkReset, static_lock};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::table::{Table, static_table};
 use crate::sys::thread;
-use std::fmt;
+use std::collections::HashMap;
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicUsize as UsedCount, Ordering::Relaxed};
 
 const SLOT_BITS: u32 = 24;
@@ -256,7 +257,8 @@ pub fn all() -> impl Iterator<Item = TaskId> {
     })
 }
 
-/// A task in the words of a message: its kind and name, and its number if it has none.
+/// A task in the words of a message: its kind and name; also its number, if nobody gave it the name: threads are often all called
+/// like their process. Without a name its kind and number.
 pub struct Named(pub TaskId);
 
 impl fmt::Display for Named {
@@ -265,10 +267,45 @@ impl fmt::Display for Named {
             slot.with_info(|info| (info.latest == self.0).then_some((info.kind, info.name)))
         });
         match known {
-            Some((kind, name)) if !name.is_none() => write!(f, "{} '{name}'", kind.noun()),
-            Some((kind, _)) => write!(f, "{} {:#x}", kind.noun(), self.0.0),
+            Some((kind, name)) if name.is_none() => write!(f, "{} {:#x}", kind.noun(), self.0.0),
+            Some((kind, name)) if name.is_given() => write!(f, "{} '{name}'", kind.noun()),
+            Some((kind, name)) => write!(f, "{} '{name}' ({:#x})", kind.noun(), self.0.0),
             None => write!(f, "task {:#x}", self.0.0),
         }
+    }
+}
+
+/// What the tasks are called in one message or picture: those that would be called the same have their numbers, too.
+pub struct Words(HashMap<TaskId, String>);
+
+impl Words {
+    pub fn new(ids: impl IntoIterator<Item = TaskId>) -> Words {
+        let mut words: HashMap<TaskId, String> = HashMap::new();
+        for id in ids {
+            words.entry(id).or_insert_with(|| Named(id).to_string());
+        }
+        let mut bearers: HashMap<&str, usize> = HashMap::new();
+        for name in words.values() {
+            *bearers.entry(name).or_default() += 1;
+        }
+        let shared: Vec<TaskId> = words
+            .iter()
+            .filter(|(_, name)| bearers[name.as_str()] > 1)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in shared {
+            let _ = write!(words.get_mut(&id).expect("just seen"), " ({:#x})", id.0);
+        }
+        Words(words)
+    }
+}
+
+impl std::ops::Index<TaskId> for Words {
+    type Output = str;
+    /// # Panics
+    /// Of a task that was not among them.
+    fn index(&self, id: TaskId) -> &str {
+        &self.0[&id]
     }
 }
 

@@ -78,23 +78,21 @@ impl Lock {
             Who::Thread(_) => None,
         };
         self.depth.store(waiter.want.depth, Ordering::Relaxed);
-        Self::answer_holder(state, waiter, status, batch);
+        let death = (status != error::OK).then(|| self.owner_is_dead(state));
+        Self::answer_holder(state, waiter, death, batch);
     }
 
-    /// Tells a waiter that it has the lock.
+    /// Tells a waiter that it has the lock, and whether by its last owner's death.
     pub(super) fn answer_holder(
         state: &mut State,
         mut waiter: Waiter<Want>,
-        status: Status,
+        death: Option<Error>,
         batch: &mut Batch,
     ) {
         let mut answer = waiter.want.back.take().unwrap_or_default();
         // That the owner died goes before how a condition's wait ended.
-        if status != error::OK {
-            answer = Answer {
-                status,
-                ..Answer::default()
-            };
+        if let Some(death) = death {
+            answer = Answer::refused(death.status, death.detail);
         }
         answer.holds_lock = true;
         state.lines.complete(waiter, answer, batch);

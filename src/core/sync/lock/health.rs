@@ -58,19 +58,23 @@ impl Lock {
         // Release pairs with the Acquire in `owner_exited`.
         self.died.store(held_by(owner), Ordering::Release);
         state.breaks += 1;
-        let what = self.identity.as_str();
         self.depth.store(0, Ordering::Relaxed);
+        let why: Arc<str> = format!(
+            "{} {}: its owner, {}, exited while holding it",
+            self.identity.as_str(),
+            match self.is(ROBUST) {
+                true => "is to be made consistent",
+                false => "is broken",
+            },
+            Named(owner)
+        )
+        .into();
+        state.last_death = Some(Arc::clone(&why));
         if self.is(ROBUST) {
             state.health = Health::OwnerDied;
             return self.hand_on(state, batch);
         }
-        let why: Arc<str> = format!(
-            "{what} is broken: its owner, {}, exited while holding it",
-            Named(owner)
-        )
-        .into();
         state.health = Health::Broken;
-        state.why_broken = Some(Arc::clone(&why));
         self.word.store(SICK, Ordering::Release);
         self.refuse_everyone(state, error::BROKEN, why, batch);
     }
@@ -138,7 +142,7 @@ impl Lock {
     pub fn make_consistent(&self, task: TaskId) -> Result<()> {
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, || {
+        self.check_owner(&state, task, || {
             "make a lock consistent that it does not hold".to_owned()
         })?;
         let Health::OwnerDied = state.health else {
@@ -179,14 +183,21 @@ impl Lock {
     }
 
     pub(super) fn broken(&self, state: &State) -> Error {
-        let why = match &state.why_broken {
+        self.death(state, error::BROKEN, "was broken when the process forked")
+    }
+
+    /// What comes with OWNER_DIED.
+    pub(super) fn owner_is_dead(&self, state: &State) -> Error {
+        let before = "was to be made consistent when the process forked";
+        self.death(state, error::OWNER_DIED, before)
+    }
+
+    fn death(&self, state: &State, status: Status, before: &str) -> Error {
+        let why = match &state.last_death {
             Some(why) => why.to_string(),
-            None => format!(
-                "{} was broken when the process forked",
-                self.identity.as_str()
-            ),
+            None => format!("{} {before}", self.identity.as_str()),
         };
-        Error::new(error::BROKEN, why)
+        Error::new(status, why)
     }
 
     pub(super) fn forked(&self, owner: TaskId) -> Error {

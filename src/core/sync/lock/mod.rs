@@ -20,7 +20,7 @@ use super::lines::{Key, Lines, WaitCounts, Waiter, Who};
 use super::operation::{self, OpId};
 use super::report::{Item, Report};
 use super::slot::Slot;
-use super::task::{self, Life, Named, TaskId};
+use super::task::{self, Life, Named, TaskId, Words};
 use super::wait::{self, Begun, Object, Submitted};
 use super::{condition, deadlock};
 use crate::core::error::{self, Error, Result, Status};
@@ -76,8 +76,8 @@ impl Want {
 pub struct State {
     pub(super) lines: Lines<Want>,
     health: Health,
-    /// How it broke.
-    why_broken: Option<Arc<str>>,
+    /// How its last owner died, in words.
+    last_death: Option<Arc<str>>,
     /// The operation that was handed the lock last: as long as its callback has not begun, the owner's exit breaks nothing.
     handed_to: Option<OpId>,
     closed: bool,
@@ -93,7 +93,7 @@ impl ForkReset for State {
     fn reset_in_child(&mut self) {
         self.lines.forget_all();
         self.conditions.reset_in_child();
-        std::mem::forget(self.why_broken.take());
+        std::mem::forget(self.last_death.take());
         self.handed_to = None;
     }
     fn keep_in_child(&mut self) {
@@ -140,7 +140,7 @@ impl Lock {
             state: ForkLock::new(State {
                 lines: Lines::new(),
                 health: Health::Well,
-                why_broken: None,
+                last_death: None,
                 handed_to: None,
                 closed: false,
                 fair_at_ns: 0,
@@ -394,7 +394,8 @@ impl Lock {
                     // SICK, so nobody else changes the word.
                     self.word.store(held_by(task) | SICK, Ordering::Release);
                     slot.took_lock();
-                    return Ok(Found::Taken(error::OWNER_DIED));
+                    // A success, but one with news: whose death it was.
+                    return Ok(Found::Taken(error::keep(self.owner_is_dead(state))));
                 }
                 Health::Broken => return Err(self.broken(state)),
                 Health::NotRecoverable => return Err(self.not_recoverable()),
@@ -432,7 +433,9 @@ impl Lock {
         }
         let mut batch = Batch::new();
         let mut state = self.state.lock();
-        self.check_owner(task, || "release a lock that it does not hold".to_owned())?;
+        self.check_owner(&state, task, || {
+            "release a lock that it does not hold".to_owned()
+        })?;
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > 0 {
             self.depth.store(depth - 1, Ordering::Relaxed);
@@ -451,25 +454,28 @@ impl Lock {
 
     /// # Errors
     /// NOT_OWNER; INVAL and STALE for the task.
-    pub(super) fn check_owner(&self, task: TaskId, cannot: impl FnOnce() -> String) -> Result<()> {
+    pub(super) fn check_owner(
+        &self,
+        state: &State,
+        task: TaskId,
+        cannot: impl FnOnce() -> String,
+    ) -> Result<()> {
         let owner = owner_of(self.word.load(Ordering::Relaxed));
         if owner == task && task != TaskId::NONE {
             return Ok(());
         }
         // A stale task is told so, rather than what it does not own.
         task::check(task)?;
-        let holder = match owner {
-            TaskId::NONE => "nobody".to_owned(),
-            owner => Named(owner).to_string(),
+        let words = Words::new([task, owner]);
+        let how = match (owner, state.health) {
+            (TaskId::NONE, Health::Broken) => self.broken(state).detail,
+            (TaskId::NONE, Health::NotRecoverable) => self.not_recoverable().detail,
+            (TaskId::NONE, _) => format!("{} is held by nobody", self.identity.as_str()),
+            _ => format!("{} is held by {}", self.identity.as_str(), &words[owner]),
         };
         Err(Error::new(
             error::NOT_OWNER,
-            format!(
-                "{} cannot {}: {} is held by {holder}",
-                Named(task),
-                cannot(),
-                self.identity.as_str()
-            ),
+            format!("{} cannot {}: {how}", &words[task], cannot()),
         ))
     }
 

@@ -205,7 +205,7 @@ impl Object for Lock {
             let waiter = state.lines.remove(key).expect("just seen");
             task::slot_of(task).inspect(|slot| slot.took_lock());
             self.depth.store(depth, Ordering::Relaxed);
-            return Self::answer_holder(&mut state, waiter, error::OK, batch);
+            return Self::answer_holder(&mut state, waiter, None, batch);
         }
         let waiter = state.lines.get_mut(key).expect("just seen");
         waiter.want.roused = false;
@@ -226,6 +226,7 @@ impl Object for Lock {
             picture.holders.push(Holding::Task(owner));
         }
         picture.broken = matches!(state.health, Health::Broken | Health::NotRecoverable);
+        picture.closed = state.closed;
         picture
     }
 }
