@@ -145,7 +145,7 @@ static void threads(void) {
   list[0] = hook_probe_register(other, &h, 0);
   CHECK_STATUS(selv_thread_enter(c, list, 1), SELV_E_INVAL);
   CHECK_LAST_ERROR_HAS("elsewhere");
-  CHECK(selv_thread_leave(c) < 0); /* it never entered */
+  CHECK_STATUS(selv_thread_leave(c), SELV_E_NOT_OWNER); /* it never entered */
   CHECK(selv_worker_current() == NULL);
   CHECK_EQ_U64(selv_worker_id(NULL), 0);
   CHECK(selv_worker_name(NULL) == NULL || selv_worker_name(NULL)[0] == '\0');

@@ -188,6 +188,117 @@ static void through_a_condition(int async) {
 static void through_a_condition_blocking(void) { through_a_condition(0); }
 static void through_a_condition_asynchronously(void) { through_a_condition(1); }
 
+/* ---- through many conditions' locks ---- */
+
+/* Which of the others wait for their lock back, having been notified: all, or every second one, the rest being in line for a plain lock. */
+enum { ALL_NOTIFIED, EVERY_SECOND };
+static int which;
+static selv_condition *bell[MOST];
+static char bell_name[MOST][32];
+
+static int is_notified(int i) { return which == ALL_NOTIFIED || i % 2 == 0; }
+
+/* Comes back from the condition when it has its lock; `then` lets go of that one and of its own. */
+static selv_status waits_for_the_bell(waiter *one) {
+  CHECK_OK(selv_lock_acquire(lock[one->n], one->task, SELV_FOREVER));
+  return selv_condition_wait(bell[one->n], one->task, SELV_FOREVER, &one->holds_lock);
+}
+
+static selv_status waits_for_the_lock(waiter *one) { return selv_lock_acquire(lock[one->n], one->task, SELV_FOREVER); }
+
+/* Task i waits on the bell of lock i + 1, by a thread or by an operation. */
+static void it_waits_for_the_bell(int i) {
+  selv_completion completion = op_probe_completion(&p[i]);
+  if (is_async(i)) {
+    CHECK_OK(selv_lock_acquire(lock[i + 1], task[i], SELV_FOREVER));
+    CHECK_STATUS(selv_condition_wait_async(bell[i + 1], task[i], &completion, &p[i].op), SELV_PENDING);
+  } else {
+    waiter_init(&w[i], waits_for_the_bell, NULL, task[i]);
+    w[i].n = (uint64_t)i + 1;
+    w[i].then = waiter_lets_go;
+    waiter_go(&w[i]);
+  }
+  UNTIL(condition_waiting(bell[i + 1]) == 1);
+}
+
+static void it_waits_for_the_lock(int i) {
+  if (is_async(i)) {
+    CHECK_STATUS(op_probe_lock(&p[i], lock[i + 1], task[i]), SELV_PENDING);
+  } else {
+    waiter_init(&w[i], waits_for_the_lock, NULL, task[i]);
+    w[i].n = (uint64_t)i + 1;
+    w[i].then = waiter_lets_go;
+    waiter_go(&w[i]);
+  }
+}
+
+/* Each task holds the lock of its number, and wants the next one: as a condition's waiter that was notified by the next one's owner, or
+ * in line. The last one wants the first. */
+static void a_ring_of_conditions(void) {
+  int i, last = size - 1;
+  op_probe refused;
+  what = LOCKS;
+  for (i = 0; i < size; i++) {
+    snprintf(task_name[i], sizeof task_name[i], "task-%c", 'A' + i);
+    snprintf(object_name[i], sizeof object_name[i], "thing-%c", 'A' + i);
+    snprintf(bell_name[i], sizeof bell_name[i], "bell-%c", 'A' + i);
+    task[i] = task_named(task_name[i]);
+    lock[i] = lock_named(object_name[i], 0);
+    bell[i] = condition_on(lock[i], bell_name[i]);
+  }
+  CHECK_OK(selv_lock_acquire(lock[0], task[0], SELV_FOREVER));
+  for (i = 0; i < last; i++) {
+    op_probe_init(&p[i]);
+    p[i].then = op_lets_go;
+    if (is_notified(i)) it_waits_for_the_bell(i);
+    CHECK_OK(selv_lock_acquire(lock[i + 1], task[i + 1], SELV_FOREVER));
+    if (is_notified(i)) CHECK_OK(selv_condition_notify(bell[i + 1], task[i + 1], 1));
+    else it_waits_for_the_lock(i);
+    UNTIL(lock_waiting(lock[i + 1]) == 1 && (is_async(i) || waiter_sleeps(&w[i])));
+  }
+  op_probe_init(&refused);
+  CHECK_STATUS(selv_lock_acquire(lock[0], task[last], SELV_FOREVER), SELV_E_DEADLOCK);
+  the_ring_is_told();
+  CHECK_STATUS(op_probe_lock(&refused, lock[0], task[last]), SELV_E_DEADLOCK);
+  the_ring_is_told();
+  for (i = 0; i < last; i++) {
+    if (is_notified(i)) CHECK_RING_HAS(bell_name[i + 1]);
+    CHECK_EQ_U64(selv_lock_owner(lock[i + 1]), task[i + 1]);
+    CHECK(is_async(i) ? !check_tally_get(&p[i].called) : !waiter_is_done(&w[i]));
+  }
+  CHECK_EQ_U64(lock_stats(lock[0]).deadlocks, 2);
+  /* It gives up what it has, and all the others come through, each of them holding the lock that it wanted. */
+  CHECK_OK(selv_lock_release(lock[last], task[last]));
+  for (i = 0; i < last; i++) {
+    if (is_async(i)) {
+      OP_GOT(&p[i], 1, SELV_OK);
+      if (is_notified(i)) CHECK_EQ_U64(p[i].last.holds_lock, 1);
+    } else {
+      WAITER_ENDED(&w[i], SELV_OK);
+      if (is_notified(i)) CHECK_EQ_U64(w[i].holds_lock, 1);
+    }
+  }
+  CHECK_OK(selv_lock_acquire(lock[0], task[last], SELV_FOREVER)); /* now it may */
+  CHECK_OK(selv_lock_release(lock[0], task[last]));
+  CHECK_EQ_U64(check_tally_get(&refused.called), 0);
+  for (i = 0; i < size; i++) {
+    CHECK_OK(selv_condition_free(bell[i]));
+    CHECK_OK(selv_lock_free(lock[i]));
+    CHECK_OK(selv_task_exit(task[i], NULL));
+  }
+}
+
+static void through_conditions(void) {
+  static const int sizes[] = { 2, 3, MOST };
+  int s;
+  for (s = 0; s < 3; s++)
+    for (who = BLOCKING; who <= MIXED; who++)
+      for (which = ALL_NOTIFIED; which <= EVERY_SECOND; which++) {
+        size = sizes[s];
+        a_ring_of_conditions();
+      }
+}
+
 int main(void) {
   CHECK_RUN(rings_through_eventual_locks);
   CHECK_RUN(rings_through_strict_locks);
@@ -195,5 +306,6 @@ int main(void) {
   CHECK_RUN(rings_through_robust_locks);
   CHECK_RUN(through_a_condition_blocking);
   CHECK_RUN(through_a_condition_asynchronously);
+  CHECK_RUN(through_conditions);
   return 0;
 }

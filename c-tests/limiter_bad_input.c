@@ -9,7 +9,7 @@ static void options(void) {
   CHECK(l == NULL);
   CHECK_LAST_ERROR_HAS("total");
   l = (selv_limiter *)(uintptr_t)1;
-  CHECK(selv_limiter_new(NULL, &l) < 0);
+  CHECK_STATUS(selv_limiter_new(NULL, &l), SELV_E_NULL); /* there are no defaults */
   CHECK(l == NULL);
   good.total = 1;
   SYNC_BAD_OPTIONS(limiter, good);

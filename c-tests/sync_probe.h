@@ -320,8 +320,10 @@ static inline uint64_t sync_probe_seed(uint64_t thread) {
     task = task_named("gone");                                    \
     CHECK_OK(selv_task_exit(task, NULL));                         \
     CHECK_STATUS(call_with_task, SELV_E_STALE);                   \
-    task = UINT64_C(0x7fff0000ffff0000); /* never given out */    \
-    CHECK((call_with_task) < 0);                                  \
+    task = UINT64_C(0x7fff0000ffff0000); /* larger than any */    \
+    CHECK_STATUS(call_with_task, SELV_E_INVAL);                   \
+    task = UINT64_C(0x3fff0000ffff0000); /* never given out */    \
+    CHECK_STATUS(call_with_task, SELV_E_INVAL);                   \
   } while (0)
 
 /* An asynchronous call, as an expression in `task`, `completion` and `op`: bad tasks, and completions that name nobody. */

@@ -6,8 +6,9 @@
  * Conventions
  * - A function that can fail returns a selv_status: SELV_OK (0); a positive number, which is success with news (SELV_PENDING,
  *   SELV_OWNER_DIED); or a negative number, an error. Where there can be news, test for < 0. selv_last_error(buf, len) tells what
- *   was wrong. Results go to the trailing out pointers, which are zeroed on failure. Beside what its "Returns" lists, any may
- *   return SELV_E_PANIC. Statuses that no function here returns belong to the presets.
+ *   was wrong. Results go to the trailing out pointers, which are zeroed on failure unless the function says otherwise; but structs
+ *   that begin with their size may stay as they were. Beside what its "Returns" lists, any may return SELV_E_PANIC. Statuses that no
+ *   function here returns belong to the presets.
  * - Times are nanoseconds: SELV_FOREVER waits for ever, 0 does not wait. In an option struct 0 means the default.
  * - Strings are UTF-8 and NUL-terminated, and are copied.
  * - An option struct begins with its size: start from its SELV_*_INIT. Older and newer structs are understood.
@@ -38,7 +39,7 @@
 #define SELV_PENDING 1
 
 /**
- * The lock was acquired, but its last owner ended while holding it.
+ * The lock was acquired, but its last owner ended while holding it: `selv_last_error` tells which lock, and who that was.
  */
 #define SELV_OWNER_DIED 2
 
@@ -709,7 +710,8 @@ typedef struct selv_hook_stats {
  * included, and `selv_task_exit` last.
  *
  * As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives SELV_E_INVAL; a
- * task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or last entered
+ * task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED; SELV_TASK_CURRENT SELV_E_NOMEM, if it is
+ * yet to be made and there are 16,777,152 tasks. Tasks that were made or last entered
  * by the thread that forked live on in the child, as that thread does.
  *
  * In messages and in the wait graph a task is called by its name, or else by its number in hexadecimal.
@@ -772,13 +774,16 @@ typedef struct selv_task_report {
 /**
  * An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
  *
- * A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback,
- * and `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is
- * written before a callback can run; `out_op` may be NULL, and then the operation can be neither cancelled nor abandoned.
+ * A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback, and
+ * `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never; SELV_E_NOMEM among
+ * them, when there are 16,777,152 operations already. `*out_op` is written before a callback can run; `out_op` may be NULL, and then the
+ * operation can be neither cancelled nor abandoned.
  *
  * An operation has no timeout: a host that wants one cancels it by a timer of its own. `selv_task_interrupt` does not end it.
- * `completion` is copied; what its `arg` points to must live until the callback has returned, or `selv_op_abandon` has answered
- * SELV_OK. SELV_TASK_CURRENT is looked up in the call that begins it.
+ * `completion` is copied; what its `arg` points to must live until the callback has returned, or `selv_op_abandon` has answered SELV_OK.
+ * SELV_TASK_CURRENT is looked up in the call that begins it; in the callback it stands for the task of the thread that this runs on,
+ * mostly another one. A callback that releases what was granted names the task that it was granted to: ask `selv_task_current` before,
+ * and keep the number in what `arg` points to.
  */
 typedef uint64_t selv_op;
 
@@ -915,7 +920,8 @@ typedef struct selv_guest_options {
   struct selv_host_loop *host;
   /**
    * Whose workers poll, with the hooks of that cache, if `start_soon` is NULL. The guest has a reference of its own until `done` has
-   * returned. NULL: the default cache.
+   * returned. A guest that sleeps takes one worker, which holds up a shutdown of that cache; with `max_workers` it waits in line for
+   * one, and is late by as much: it wants a cache of its own, or one without a bound. NULL: the default cache.
    */
   struct selv_cache *cache;
   /**
@@ -931,8 +937,8 @@ typedef struct selv_guest_options {
    */
   void *guest;
   /**
-   * Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0: again at once; SELV_FOREVER:
-   * there is none; SELV_GUEST_DONE. Required.
+   * Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0 or SELV_NO_WAIT: again at once;
+   * SELV_FOREVER: there is none; SELV_GUEST_DONE. Required.
    */
   selv_status (*prepare)(void *guest, uint64_t *out_ns);
   /**
@@ -942,7 +948,7 @@ typedef struct selv_guest_options {
   selv_status (*poll)(void *guest, uint64_t timeout_ns, void **out_events);
   /**
    * Takes what a poll brought; NULL if the time passed, if it was interrupted, maybe by an interrupt that was meant for the poll
-   * before it, or if `prepare` said 0. Not called after a `poll` with timeout 0 that a longer one follows. Required.
+   * before it, or if `prepare` wanted none. Not called after a `poll` with timeout 0 that a longer one follows. Required.
    */
   selv_status (*process)(void *guest, void *events);
   /**
@@ -955,10 +961,11 @@ typedef struct selv_guest_options {
    */
   void (*interrupt)(void *guest);
   /**
-   * The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`),
-   * SELV_E_CLOSED (`selv_guest_abandon`), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon` delivered without
-   * running), or the error of a callback or of `start_soon`; `selv_last_error` tells which. It may close the host loop and start
-   * another guest. Required.
+   * The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`; or a
+   * poll that was still in line when its cache was shut down with SELV_SHUTDOWN_CANCEL_QUEUED), SELV_E_CLOSED
+   * (`selv_guest_abandon`; or the cache had been shut down before), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon`
+   * delivered without running), or the error of a callback or of `start_soon`; `selv_last_error` tells which. It may close the host
+   * loop and start another guest. Required.
    */
   void (*done)(void *guest, selv_status why);
   /**
@@ -1519,7 +1526,8 @@ const char *selv_status_text(selv_status s);
 /**
  * What exactly was wrong with this thread's last call that returned an error: which hook, which option, what was
  * expected. Inside `deliver`, when the outcome's status is an error: why the job did not run. Calls that succeed leave it
- * as it is.
+ * as it is. So do the inline functions of the headers in selvedge/ for what they find wrong themselves, without calling the library
+ * (an argument that is NULL, a flag, memory): there, `selv_status_text` is all there is.
  *
  * Writes at most `len` bytes to `buf`, the NUL included, as snprintf does, and returns the length of the whole text without its
  * NUL; 0 if nothing has failed on this thread.
@@ -1611,8 +1619,8 @@ selv_status selv_cache_trim(struct selv_cache *c,
 
 /**
  * Shuts a cache down: new jobs are refused with SELV_E_CLOSED, accepted ones finish and are delivered (or queued on their host loop, whose
- * drain is not waited for), every worker exits its hooks and ends, and is joined. It may be called again, and then goes on waiting. It
- * frees nothing: release the handle after it.
+ * drain is not waited for), every worker exits its hooks and ends, and is joined. A guest that sleeps on a worker is waited for, too: stop
+ * it first. It may be called again, and then goes on waiting. It frees nothing: release the handle after it.
  *
  * `flags`: 0, or SELV_SHUTDOWN_CANCEL_QUEUED. `out_remaining` (may be NULL) gets how many threads are left: 0 on success.
  *
@@ -2100,11 +2108,12 @@ selv_status selv_host_loop_call_soon(struct selv_host_loop *l,
  * `out` gets what `fn` returned and stored; when the call fails, it is zeroed.
  *
  * Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began);
- * SELV_E_DEADLOCK (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
+ * SELV_E_DEADLOCK (called on the own thread of an open loop: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
  * SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
  *
  * A loop whose thread has ended, or does not drain, begins nothing: the call then waits for its timeout, or for a thread that is bound
- * to the loop.
+ * to the loop. This wait is in no wait graph: a ring through it, with a lock that the caller holds and the loop's thread waits for, or
+ * a job that it waits for in `selv_job_wait` and that makes this call, is not refused. There, give a timeout.
  *
  * Threads: any but the loop's own. Blocks: up to `timeout_ns` until `fn` begins, then until it has ended; `selv_task_interrupt` does
  * not end it. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL; `arg`
@@ -2208,7 +2217,7 @@ selv_status selv_guest_interrupt(struct selv_guest *g);
 /**
  * Ends the run: a poll is interrupted, and the next drain of the host loop discards what was polled and calls `done` with
  * SELV_E_CANCELLED. From inside a callback of the guest, that is the last one before these. A poll that does not heed `interrupt`
- * holds the end up.
+ * holds the end up. After a `selv_guest_abandon` that timed out nothing comes of it: only another one ends the run.
  *
  * Returns SELV_OK, also if the end was on its way; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL;
  * SELV_E_FORKED (the guest belongs to the parent process).
@@ -2299,8 +2308,8 @@ selv_status selv_lock_get_stats(const struct selv_lock *l,
  * Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
  * `selv_lock_make_consistent`); SELV_E_WOULD_BLOCK (another task holds it); SELV_E_DEADLOCK (the task has it already, and it is not
  * SELV_LOCK_RECURSIVE); SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both);
- * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is
- * held 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+ * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is held
+ * 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NULL.
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
  */
@@ -2323,11 +2332,11 @@ selv_status selv_lock_try_acquire(struct selv_lock *l,
  * On an error the task does not hold the lock, unless it did before. A closed lock is SELV_E_CLOSED even if it is broken.
  *
  * Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
- * `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (the task has it already,
- * and it is not SELV_LOCK_RECURSIVE; or the wait would close a ring); SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited);
+ * `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (the task has it already, and
+ * it is not SELV_LOCK_RECURSIVE; or the wait would close a ring); SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited);
  * SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE;
  * SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is held 2^32 - 1 times);
- * SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+ * SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NULL.
  *
  * Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
  * works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
@@ -2341,8 +2350,8 @@ selv_status selv_lock_acquire(struct selv_lock *l,
  * Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED,
  * SELV_E_CANCELLED, or SELV_E_DEADLOCK (a ring closed while it was in line).
  *
- * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
- * SELV_E_TIMEDOUT; SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but SELV_E_TIMEDOUT;
+ * SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
  * `completion->fn` must not be NULL; `out_op` may be.
@@ -2356,8 +2365,8 @@ selv_status selv_lock_acquire_async(struct selv_lock *l,
  * Gives the lock back. A SELV_LOCK_ROBUST lock that was acquired with SELV_OWNER_DIED and not made consistent is not recoverable
  * from then on.
  *
- * Returns SELV_OK; SELV_E_NOT_OWNER (the task does not hold it: nothing changes); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
- * SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the task does not hold it: nothing changes); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED
+ * or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: in a child, the
  * tasks that live on release what they hold. NULL: `l` must not be NULL.
@@ -2378,7 +2387,7 @@ selv_task selv_lock_owner(const struct selv_lock *l);
  * lock that a thread of the parent process held.
  *
  * Returns SELV_OK (the task holds it); SELV_E_INVAL (it is not broken; a SELV_LOCK_ROBUST lock is acquired instead);
- * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED (the task).
+ * SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
  */
@@ -2389,8 +2398,8 @@ selv_status selv_lock_repair(struct selv_lock *l,
  * Declares what a SELV_LOCK_ROBUST lock protects to be in order again, after it was acquired with SELV_OWNER_DIED. If it is released
  * without this, it is not recoverable: everybody gets SELV_E_NOT_RECOVERABLE for ever.
  *
- * Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_INVAL (it was acquired in order); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED
- * (the task).
+ * Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_INVAL (it was acquired in order); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+ * SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
  */
@@ -2453,7 +2462,7 @@ selv_status selv_condition_get_stats(const struct selv_condition *c,
  * SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED of the lock, SELV_E_CANCELLED because the task exited, SELV_E_DEADLOCK (having the lock back
  * would close a ring): not holding it. At once, holding it if it was held: SELV_E_NOT_OWNER (the task does not hold the lock);
  * SELV_E_CLOSED (the condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made
- * consistent first); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * consistent first); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
  * where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
@@ -2469,7 +2478,8 @@ selv_status selv_condition_wait(struct selv_condition *c,
  *
  * Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
  * condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+ * SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2483,8 +2493,8 @@ selv_status selv_condition_wait_async(struct selv_condition *c,
  * Notifies up to `n` waiters, who waits longest first. They go in line for the lock, which the caller holds, and each wakes when it
  * has it.
  *
- * Returns SELV_OK, also if nobody waits; SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE
- * or SELV_E_FORKED (the task).
+ * Returns SELV_OK, also if nobody waits; SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
+ * SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `c` must
  * not be NULL.
@@ -2496,7 +2506,7 @@ selv_status selv_condition_notify(struct selv_condition *c,
 /**
  * Notifies everybody who waits, as `selv_condition_notify`.
  *
- * Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `c` must
  * not be NULL.
@@ -2563,8 +2573,8 @@ selv_status selv_semaphore_try_acquire(struct selv_semaphore *s,
  * Takes `n` permits, waiting in line for up to `timeout_ns` nanoseconds. Who is first in line is served first, also if it wants more
  * than those behind it. `task` is who waits; it does not own the permits.
  *
- * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`n`
- * is 0 or above the semaphore's max); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`n` is 0
+ * or above the semaphore's max); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which begins with
  * the permits that were free at the fork. NULL: `s` must not be NULL.
@@ -2578,7 +2588,8 @@ selv_status selv_semaphore_acquire(struct selv_semaphore *s,
  * As `selv_semaphore_acquire`, with no thread. The callback gets SELV_OK (with the permits), SELV_E_CLOSED or SELV_E_CANCELLED.
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`n` is 0 or above the semaphore's max);
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+ * SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
  * the fork. NULL: `s`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2646,8 +2657,8 @@ selv_status selv_limiter_get_stats(const struct selv_limiter *l,
 /**
  * Takes a token for a task, if one is free and nobody is in line.
  *
- * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_DUPLICATE (the borrower has a token, or is in line for one); SELV_E_CLOSED;
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_DUPLICATE (the borrower has a token, or is in line for one); SELV_E_CLOSED; SELV_E_NULL;
+ * SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l` must not be NULL.
@@ -2659,9 +2670,9 @@ selv_status selv_limiter_try_acquire(struct selv_limiter *l,
  * Takes a token for a task, waiting in line for up to `timeout_ns` nanoseconds. A token that comes free goes to who is first in line
  * at that moment. A task that exits returns its token.
  *
- * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has
- * a token, or is in line for one); SELV_E_DEADLOCK (of a limiter whose total is 1: see `selv_lock_acquire`); SELV_E_CLOSED;
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has a
+ * token, or is in line for one); SELV_E_DEADLOCK (of a limiter whose total is 1: see `selv_lock_acquire`); SELV_E_CLOSED; SELV_E_NULL;
+ * SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
  * the parent process are free there. NULL: `l` must not be NULL.
@@ -2675,8 +2686,8 @@ selv_status selv_limiter_acquire(struct selv_limiter *l,
  * SELV_E_DEADLOCK (a ring closed while it was in line).
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
- * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
- * SELV_E_FORKED (`completion->loop`).
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see
+ * selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2689,7 +2700,8 @@ selv_status selv_limiter_acquire_async(struct selv_limiter *l,
 /**
  * Returns a task's token. It goes to who is first in line.
  *
- * Returns SELV_OK; SELV_E_NOT_OWNER (the task has no token); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the task has no token); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the
+ * task).
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child; tokens of tasks of the parent process are free there. NULL: `l` must not be NULL.
@@ -2727,7 +2739,7 @@ selv_status selv_limiter_try_acquire_on_behalf_of(struct selv_limiter *l,
  * that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
  *
  * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
- * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
  * the parent process are free there. NULL: `l` must not be NULL.
@@ -2742,8 +2754,8 @@ selv_status selv_limiter_acquire_on_behalf_of(struct selv_limiter *l,
  * number that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
  *
  * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
- * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
- * SELV_E_FORKED (`completion->loop`).
+ * SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see
+ * selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
  * there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2841,7 +2853,7 @@ int32_t selv_event_is_set(const struct selv_event *e);
  * Waits until the event is set, for up to `timeout_ns` nanoseconds.
  *
  * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_NULL;
- * SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, where nobody of
  * the parent waits. NULL: `e` must not be NULL.
@@ -2853,8 +2865,8 @@ selv_status selv_event_wait(struct selv_event *e,
 /**
  * As `selv_event_wait`, with no thread. The callback gets SELV_OK, SELV_E_CLOSED or SELV_E_CANCELLED.
  *
- * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
- * (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+ * SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `e`,
  * `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2909,11 +2921,13 @@ selv_status selv_parking_lot_get_stats(const struct selv_parking_lot *p,
                                        struct selv_parking_lot_stats *out);
 
 /**
- * Waits to be unparked, for up to `timeout_ns` nanoseconds. (The semantics of parking lots are Trio's.)
+ * Waits to be unparked, for up to `timeout_ns` nanoseconds. An unpark that comes between a look at something and this call is missed:
+ * `selv_parking_lot_park_async` can be begun while the caller holds the lock of what it has looked at. A break and a close are for good,
+ * and are missed by nobody. (The semantics of parking lots are Trio's.)
  *
- * Returns SELV_OK; SELV_E_TIMEDOUT (always, with 0, if it is neither broken nor closed); SELV_E_CANCELLED (`selv_task_interrupt`, or
- * the task exited); SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL,
- * SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_TIMEDOUT (always, with 0, if it is neither broken nor closed); SELV_E_CANCELLED (`selv_task_interrupt`, or the
+ * task exited); SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
+ * SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, where nobody of
  * the parent waits. NULL: `p` must not be NULL.
@@ -2926,7 +2940,8 @@ selv_status selv_parking_lot_park(struct selv_parking_lot *p,
  * As `selv_parking_lot_park`, with no thread. The callback gets SELV_OK, SELV_E_BROKEN, SELV_E_CLOSED or SELV_E_CANCELLED.
  *
  * Returns SELV_PENDING and `*out_op`: see selv_op; SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED;
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+ * SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `p`,
  * `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -2967,7 +2982,7 @@ selv_status selv_parking_lot_repark(struct selv_parking_lot *p,
  * Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name. A
  * broken lot stays so: make another one.
  *
- * Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, where nobody of the parent waits. NULL: `p` must not be NULL.
@@ -2976,9 +2991,10 @@ selv_status selv_parking_lot_break(struct selv_parking_lot *p,
                                    selv_task by);
 
 /**
- * Has the lot, which may be broken already, break if the task exits. To be taken back as often as it is done.
+ * Has the lot, which may be broken already, break if the task exits. For whoever is to unpark others, so that they do not wait for one
+ * that has exited. To be taken back as often as it is done.
  *
- * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
  * NULL: `p` must not be NULL.
@@ -2989,8 +3005,8 @@ selv_status selv_parking_lot_add_breaker(struct selv_parking_lot *p,
 /**
  * Takes one `selv_parking_lot_add_breaker` of the task back.
  *
- * Returns SELV_OK; SELV_E_NOT_OWNER (the task is no breaker of this lot); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
- * (the task).
+ * Returns SELV_OK; SELV_E_NOT_OWNER (the task is no breaker of this lot); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+ * SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
  * NULL: `p` must not be NULL.
@@ -3047,7 +3063,7 @@ selv_status selv_channel_get_stats(const struct selv_channel *ch,
 /**
  * Sends a copy of `len` bytes if there is room, or a receiver in line.
  *
- * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL.
+ * Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED; SELV_E_INVAL (`len` is above PTRDIFF_MAX); SELV_E_NOMEM; SELV_E_NULL.
  *
  * Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
  * child, which has its own copy of the queued items, unless another thread was just using the channel at the fork: then it is empty.
@@ -3061,8 +3077,8 @@ selv_status selv_channel_send_nowait(struct selv_channel *ch,
  * Sends a copy of `len` bytes, waiting in line for room (of a SELV_CHANNEL_RENDEZVOUS channel: for a receiver) for up to
  * `timeout_ns` nanoseconds. On any error the item was not sent.
  *
- * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_NOMEM;
- * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`len` is
+ * above PTRDIFF_MAX); SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch` must not be
@@ -3078,8 +3094,9 @@ selv_status selv_channel_send(struct selv_channel *ch,
  * As `selv_channel_send`, with no thread; the bytes are copied now. The callback gets SELV_OK (sent), SELV_E_CLOSED or
  * SELV_E_CANCELLED (not sent).
  *
- * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or
- * SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`len` is above PTRDIFF_MAX); SELV_E_NOMEM;
+ * SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+ * SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
@@ -3110,8 +3127,8 @@ selv_status selv_channel_recv_nowait(struct selv_channel *ch,
  * Receives the next item, waiting in line for up to `timeout_ns` nanoseconds. `*out_data` gets `*out_len` bytes, to be freed with
  * `selv_bytes_free`; NULL and 0 on an error. A wait that ends without an item has not taken one.
  *
- * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED (and nothing is left
- * in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+ * Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED (and nothing is left in
+ * it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
  *
  * Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: no argument may be
@@ -3128,8 +3145,8 @@ selv_status selv_channel_recv(struct selv_channel *ch,
  * cache. It gets SELV_OK with `data` and `len`, and owns the bytes: it frees them with `selv_bytes_free`. Or SELV_E_CLOSED or
  * SELV_E_CANCELLED.
  *
- * Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
- * task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+ * Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+ * SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
  *
  * Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
  * copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`

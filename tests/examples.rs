@@ -1,5 +1,6 @@
 //! What a newcomer does: the README's program and its compile line, the short examples, those beside event loops where there are such
-//! loops, and the main job on a few files; and that what the pages about locks show is what the examples are and print.
+//! loops, and the main job on a few files; and that what the pages about locks and host loops show is what the
+//! examples are and print.
 
 mod support;
 
@@ -179,10 +180,11 @@ fn beside_loops<const N: usize>(
 }
 
 /// The pages whose programs are pieces of files that are built and run.
-fn pages_on_locks() -> Result<Vec<(PathBuf, String)>, String> {
+fn pages_with_programs() -> Result<Vec<(PathBuf, String)>, String> {
     [
         ("README.md", "Locks that do not hang"),
         ("docs/locks.md", ""),
+        ("docs/host-loops.md", ""),
     ]
     .into_iter()
     .map(|(page, section)| {
@@ -206,20 +208,26 @@ fn unindented(text: &str) -> String {
 
 /// Every program on those pages stands, line for line, in an example or in a test.
 fn pages_show_the_examples() -> Result<(), String> {
-    for (language, extension, folder) in [
-        ("c", "c", "examples-c"),
-        ("python", "py", "c-tests/runtimes/python"),
+    for (language, extension, folders) in [
+        ("c", "c", &["examples-c"][..]),
+        (
+            "python",
+            "py",
+            &["c-tests/runtimes/python", "examples-c/trio_guest"],
+        ),
     ] {
-        let sources = support::files_with_extension(&root().join(folder), extension)?
-            .iter()
-            .map(|file| Ok(unindented(&read(file)?)))
-            .collect::<Result<Vec<String>, String>>()?;
-        for (page, text) in pages_on_locks()? {
+        let mut sources = Vec::new();
+        for folder in folders {
+            for file in support::files_with_extension(&root().join(folder), extension)? {
+                sources.push(unindented(&read(&file)?));
+            }
+        }
+        for (page, text) in pages_with_programs()? {
             for block in blocks(&text, language) {
                 let block = unindented(&block);
                 if !sources.iter().any(|s| s.contains(&block)) {
                     return Err(format!(
-                        "{}: this is in no .{extension} file of {folder}:\n{block}",
+                        "{}: this is in no .{extension} file of {folders:?}:\n{block}",
                         page.display()
                     ));
                 }
@@ -256,6 +264,7 @@ fn pages_show_what_they_print() -> Result<(), String> {
     let mut printed = Vec::new();
     for (program, argument) in [
         ("broken_lock", None),
+        ("fibres", None),
         ("wait_graph", None),
         ("wait_graph", Some("dot")),
     ] {
@@ -264,7 +273,7 @@ fn pages_show_what_they_print() -> Result<(), String> {
         ended.into_result()?;
     }
     let mut seen = 0;
-    for (page, text) in pages_on_locks()? {
+    for (page, text) in pages_with_programs()? {
         for block in blocks(&text, "text") {
             seen += 1;
             let wanted = without_numbers(block.trim_end());

@@ -60,6 +60,13 @@ void counts_print(void) {
   puts("");
 }
 
+unsigned long counts_of(int kind, int where) {
+  unsigned long sum = 0;
+  int i, last = where == COUNTS_MAIN ? 0 : ROWS - 1;
+  for (i = where == COUNTS_MAIN ? 0 : 1; i <= last; i++) sum += __atomic_load_n(&rows[i].ran[kind], __ATOMIC_RELAXED);
+  return sum;
+}
+
 int counts_complain(const char *what, selv_status status) {
   char detail[512];
   selv_last_error(detail, sizeof detail);

@@ -14,6 +14,10 @@ void counts_add(int kind);
 /* The table: a line for each thread that ran something. */
 void counts_print(void);
 
+/* How many of this kind have run, on the main thread or on all the workers together. */
+enum { COUNTS_MAIN, COUNTS_WORKERS };
+unsigned long counts_of(int kind, int where);
+
 /* Prints what failed, with the thread's detail of its last failed call, and gives -1. */
 int counts_complain(const char *what, selv_status status);
 

@@ -268,8 +268,8 @@ pub unsafe extern "C" fn selv_cache_trim(c: *mut Cache, keep_idle: u32) -> selv_
 }
 
 /// Shuts a cache down: new jobs are refused with SELV_E_CLOSED, accepted ones finish and are delivered (or queued on their host loop, whose
-/// drain is not waited for), every worker exits its hooks and ends, and is joined. It may be called again, and then goes on waiting. It
-/// frees nothing: release the handle after it.
+/// drain is not waited for), every worker exits its hooks and ends, and is joined. A guest that sleeps on a worker is waited for, too: stop
+/// it first. It may be called again, and then goes on waiting. It frees nothing: release the handle after it.
 ///
 /// `flags`: 0, or SELV_SHUTDOWN_CANCEL_QUEUED. `out_remaining` (may be NULL) gets how many threads are left: 0 on success.
 ///

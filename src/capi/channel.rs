@@ -192,7 +192,7 @@ pub unsafe extern "C" fn selv_channel_get_stats(
 
 /// Sends a copy of `len` bytes if there is room, or a receiver in line.
 ///
-/// Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL.
+/// Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_CLOSED; SELV_E_INVAL (`len` is above PTRDIFF_MAX); SELV_E_NOMEM; SELV_E_NULL.
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, which has its own copy of the queued items, unless another thread was just using the channel at the fork: then it is empty.
@@ -213,8 +213,8 @@ pub unsafe extern "C-unwind" fn selv_channel_send_nowait(
 /// Sends a copy of `len` bytes, waiting in line for room (of a SELV_CHANNEL_RENDEZVOUS channel: for a receiver) for up to
 /// `timeout_ns` nanoseconds. On any error the item was not sent.
 ///
-/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_NOMEM;
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`len` is
+/// above PTRDIFF_MAX); SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which has its own
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch` must not be
@@ -241,8 +241,9 @@ pub unsafe extern "C-unwind" fn selv_channel_send(
 /// As `selv_channel_send`, with no thread; the bytes are copied now. The callback gets SELV_OK (sent), SELV_E_CLOSED or
 /// SELV_E_CANCELLED (not sent).
 ///
-/// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NOMEM; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or
-/// SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`len` is above PTRDIFF_MAX); SELV_E_NOMEM;
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+/// SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`
@@ -302,8 +303,8 @@ pub unsafe extern "C-unwind" fn selv_channel_recv_nowait(
 /// Receives the next item, waiting in line for up to `timeout_ns` nanoseconds. `*out_data` gets `*out_len` bytes, to be freed with
 /// `selv_bytes_free`; NULL and 0 on an error. A wait that ends without an item has not taken one.
 ///
-/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED (and nothing is left
-/// in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED (and nothing is left in
+/// it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which has its own
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: no argument may be
@@ -331,8 +332,8 @@ pub unsafe extern "C-unwind" fn selv_channel_recv(
 /// cache. It gets SELV_OK with `data` and `len`, and owns the bytes: it frees them with `selv_bytes_free`. Or SELV_E_CLOSED or
 /// SELV_E_CANCELLED.
 ///
-/// Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the
-/// task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// Returns SELV_PENDING; SELV_E_CLOSED (and nothing is left in it); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+/// SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no; callbacks of others run here. Reentrancy: from any callback. Fork: works in a child, which has its own
 /// copy of the queued items, unless another thread was just using the channel at the fork: then it is empty. NULL: `ch`, `completion`

@@ -170,7 +170,7 @@ pub unsafe extern "C" fn selv_condition_get_stats(
 /// SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED of the lock, SELV_E_CANCELLED because the task exited, SELV_E_DEADLOCK (having the lock back
 /// would close a ring): not holding it. At once, holding it if it was held: SELV_E_NOT_OWNER (the task does not hold the lock);
 /// SELV_E_CLOSED (the condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made
-/// consistent first); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// consistent first); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`, and for the lock. Reentrancy: from any callback that may block. Fork: works in a child,
 /// where nobody of the parent waits. NULL: `c` must not be NULL; `out_holds_lock` may be.
@@ -202,7 +202,8 @@ pub unsafe extern "C-unwind" fn selv_condition_wait(
 ///
 /// Returns SELV_PENDING; else the lock is held as before: SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_CLOSED (the
 /// condition or its lock was closed); SELV_E_INVAL (the lock was acquired with SELV_OWNER_DIED, and is to be made consistent first);
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+/// SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no; callbacks of others, which get the lock, run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `c`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -227,8 +228,8 @@ pub unsafe extern "C-unwind" fn selv_condition_wait_async(
 /// Notifies up to `n` waiters, who waits longest first. They go in line for the lock, which the caller holds, and each wakes when it
 /// has it.
 ///
-/// Returns SELV_OK, also if nobody waits; SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE
-/// or SELV_E_FORKED (the task).
+/// Returns SELV_OK, also if nobody waits; SELV_E_NOT_OWNER (the task does not hold the lock); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
+/// SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `c` must
 /// not be NULL.
@@ -247,7 +248,7 @@ pub unsafe extern "C-unwind" fn selv_condition_notify(
 
 /// Notifies everybody who waits, as `selv_condition_notify`.
 ///
-/// Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `c` must
 /// not be NULL.

@@ -206,7 +206,7 @@ pub unsafe extern "C" fn selv_event_is_set(e: *const Event) -> i32 {
 /// Waits until the event is set, for up to `timeout_ns` nanoseconds.
 ///
 /// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_NULL;
-/// SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, where nobody of
 /// the parent waits. NULL: `e` must not be NULL.
@@ -225,8 +225,8 @@ pub unsafe extern "C-unwind" fn selv_event_wait(
 
 /// As `selv_event_wait`, with no thread. The callback gets SELV_OK, SELV_E_CLOSED or SELV_E_CANCELLED.
 ///
-/// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
-/// (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+/// SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `e`,
 /// `completion` and `completion->fn` must not be NULL; `out_op` may be.

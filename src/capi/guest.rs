@@ -56,7 +56,8 @@ pub struct selv_guest_options {
     /// The loop that the guest lives in. Required. The guest keeps it open.
     pub host: *mut HostLoop,
     /// Whose workers poll, with the hooks of that cache, if `start_soon` is NULL. The guest has a reference of its own until `done` has
-    /// returned. NULL: the default cache.
+    /// returned. A guest that sleeps takes one worker, which holds up a shutdown of that cache; with `max_workers` it waits in line for
+    /// one, and is late by as much: it wants a cache of its own, or one without a bound. NULL: the default cache.
     pub cache: *mut Cache,
     /// Starts the threads that poll. NULL: the cache does.
     pub start_soon: selv_start_soon_fn,
@@ -64,8 +65,8 @@ pub struct selv_guest_options {
     pub start_arg: *mut c_void,
     /// Given to the functions below.
     pub guest: *mut c_void,
-    /// Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0: again at once; SELV_FOREVER:
-    /// there is none; SELV_GUEST_DONE. Required.
+    /// Runs what is ready, and stores in `*out_ns` (0 before) the nanoseconds to the next deadline; 0 or SELV_NO_WAIT: again at once;
+    /// SELV_FOREVER: there is none; SELV_GUEST_DONE. Required.
     pub prepare:
         Option<unsafe extern "C-unwind" fn(guest: *mut c_void, out_ns: *mut u64) -> selv_status>,
     /// Waits for events, up to `timeout_ns` nanoseconds; may store them in `*out_events` (NULL before: there are none). With timeout 0
@@ -78,7 +79,7 @@ pub struct selv_guest_options {
         ) -> selv_status,
     >,
     /// Takes what a poll brought; NULL if the time passed, if it was interrupted, maybe by an interrupt that was meant for the poll
-    /// before it, or if `prepare` said 0. Not called after a `poll` with timeout 0 that a longer one follows. Required.
+    /// before it, or if `prepare` wanted none. Not called after a `poll` with timeout 0 that a longer one follows. Required.
     pub process:
         Option<unsafe extern "C-unwind" fn(guest: *mut c_void, events: *mut c_void) -> selv_status>,
     /// Frees events that were polled and will not be processed, since the run ends. NULL: nothing is to be freed.
@@ -86,10 +87,11 @@ pub struct selv_guest_options {
     /// Makes a `poll` that runs on another thread, or is about to begin there, return early. Called on any thread, maybe by several at
     /// once, never when `done` has begun; must not block, nor drain the host loop. Required.
     pub interrupt: Option<unsafe extern "C-unwind" fn(guest: *mut c_void)>,
-    /// The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`),
-    /// SELV_E_CLOSED (`selv_guest_abandon`), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon` delivered without
-    /// running), or the error of a callback or of `start_soon`; `selv_last_error` tells which. It may close the host loop and start
-    /// another guest. Required.
+    /// The run is over: called exactly once, as the last. `why`: SELV_OK (SELV_GUEST_DONE), SELV_E_CANCELLED (`selv_guest_stop`; or a
+    /// poll that was still in line when its cache was shut down with SELV_SHUTDOWN_CANCEL_QUEUED), SELV_E_CLOSED
+    /// (`selv_guest_abandon`; or the cache had been shut down before), SELV_E_BROKEN (a thread ended inside a callback, or `start_soon`
+    /// delivered without running), or the error of a callback or of `start_soon`; `selv_last_error` tells which. It may close the host
+    /// loop and start another guest. Required.
     pub done: Option<unsafe extern "C-unwind" fn(guest: *mut c_void, why: selv_status)>,
     /// UTF-8; what the guest is called in messages, and the name of the polling jobs. NULL: "guest", with a number in messages.
     pub name: *const c_char,
@@ -223,7 +225,7 @@ pub unsafe extern "C-unwind" fn selv_guest_interrupt(g: *mut Guest) -> selv_stat
 
 /// Ends the run: a poll is interrupted, and the next drain of the host loop discards what was polled and calls `done` with
 /// SELV_E_CANCELLED. From inside a callback of the guest, that is the last one before these. A poll that does not heed `interrupt`
-/// holds the end up.
+/// holds the end up. After a `selv_guest_abandon` that timed out nothing comes of it: only another one ends the run.
 ///
 /// Returns SELV_OK, also if the end was on its way; SELV_E_TOO_LATE (`done` has been called, or is about to be); SELV_E_NULL;
 /// SELV_E_FORKED (the guest belongs to the parent process).

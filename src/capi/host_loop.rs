@@ -241,11 +241,12 @@ pub unsafe extern "C-unwind" fn selv_host_loop_call_soon(
 /// `out` gets what `fn` returned and stored; when the call fails, it is zeroed.
 ///
 /// Returns SELV_OK (it has run); SELV_E_TIMEDOUT (it will never run); SELV_E_CLOSED (the loop was closed before it began);
-/// SELV_E_DEADLOCK (called on the loop's own thread: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
+/// SELV_E_DEADLOCK (called on the own thread of an open loop: it would wait for itself); SELV_E_BROKEN (the loop's thread ended inside `fn`);
 /// SELV_E_NULL; SELV_E_FORKED (the loop belongs to the parent process).
 ///
 /// A loop whose thread has ended, or does not drain, begins nothing: the call then waits for its timeout, or for a thread that is bound
-/// to the loop.
+/// to the loop. This wait is in no wait graph: a ring through it, with a lock that the caller holds and the loop's thread waits for, or
+/// a job that it waits for in `selv_job_wait` and that makes this call, is not refused. There, give a timeout.
 ///
 /// Threads: any but the loop's own. Blocks: up to `timeout_ns` until `fn` begins, then until it has ended; `selv_task_interrupt` does
 /// not end it. Reentrancy: from any callback that may block. Fork: SELV_E_FORKED in a child. NULL: `l` and `fn` must not be NULL; `arg`

@@ -162,8 +162,8 @@ pub unsafe extern "C" fn selv_limiter_get_stats(
 
 /// Takes a token for a task, if one is free and nobody is in line.
 ///
-/// Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_DUPLICATE (the borrower has a token, or is in line for one); SELV_E_CLOSED;
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_WOULD_BLOCK; SELV_E_DUPLICATE (the borrower has a token, or is in line for one); SELV_E_CLOSED; SELV_E_NULL;
+/// SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l` must not be NULL.
@@ -186,9 +186,9 @@ pub unsafe extern "C-unwind" fn selv_limiter_try_acquire(
 /// Takes a token for a task, waiting in line for up to `timeout_ns` nanoseconds. A token that comes free goes to who is first in line
 /// at that moment. A task that exits returns its token.
 ///
-/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has
-/// a token, or is in line for one); SELV_E_DEADLOCK (of a limiter whose total is 1: see `selv_lock_acquire`); SELV_E_CLOSED;
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_DUPLICATE (the borrower has a
+/// token, or is in line for one); SELV_E_DEADLOCK (of a limiter whose total is 1: see `selv_lock_acquire`); SELV_E_CLOSED; SELV_E_NULL;
+/// SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
 /// the parent process are free there. NULL: `l` must not be NULL.
@@ -213,8 +213,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire(
 /// SELV_E_DEADLOCK (a ring closed while it was in line).
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
-/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
-/// SELV_E_FORKED (`completion->loop`).
+/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see
+/// selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -238,7 +238,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire_async(
 
 /// Returns a task's token. It goes to who is first in line.
 ///
-/// Returns SELV_OK; SELV_E_NOT_OWNER (the task has no token); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_NOT_OWNER (the task has no token); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the
+/// task).
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child; tokens of tasks of the parent process are free there. NULL: `l` must not be NULL.
@@ -303,7 +304,7 @@ pub unsafe extern "C-unwind" fn selv_limiter_try_acquire_on_behalf_of(
 /// that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
 ///
 /// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
-/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child; tokens of tasks of
 /// the parent process are free there. NULL: `l` must not be NULL.
@@ -329,8 +330,8 @@ pub unsafe extern "C-unwind" fn selv_limiter_acquire_on_behalf_of(
 /// number that means something to the host, apart from tasks; their tokens are returned by `selv_limiter_release_on_behalf_of` only.
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_DUPLICATE (the borrower has a token, or is in line for one);
-/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and
-/// SELV_E_FORKED (`completion->loop`).
+/// SELV_E_DEADLOCK; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see
+/// selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; tokens of tasks of the parent process are free
 /// there. NULL: `l`, `completion` and `completion->fn` must not be NULL; `out_op` may be.

@@ -195,8 +195,8 @@ pub unsafe extern "C" fn selv_lock_get_stats(
 /// Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
 /// `selv_lock_make_consistent`); SELV_E_WOULD_BLOCK (another task holds it); SELV_E_DEADLOCK (the task has it already, and it is not
 /// SELV_LOCK_RECURSIVE); SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both);
-/// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is
-/// held 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+/// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is held
+/// 2^32 - 1 times); SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NULL.
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
 ///
@@ -230,11 +230,11 @@ pub unsafe extern "C-unwind" fn selv_lock_try_acquire(
 /// On an error the task does not hold the lock, unless it did before. A closed lock is SELV_E_CLOSED even if it is broken.
 ///
 /// Returns SELV_OK; SELV_OWNER_DIED (a SELV_LOCK_ROBUST lock whose last owner exited while holding it: it is held now, see
-/// `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (the task has it already,
-/// and it is not SELV_LOCK_RECURSIVE; or the wait would close a ring); SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited);
+/// `selv_lock_make_consistent`); SELV_E_TIMEDOUT (also with 0, if another task holds it); SELV_E_DEADLOCK (the task has it already, and
+/// it is not SELV_LOCK_RECURSIVE; or the wait would close a ring); SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited);
 /// SELV_E_BROKEN (its owner exited while holding it: see `selv_lock_repair`; `selv_last_error` names both); SELV_E_NOT_RECOVERABLE;
 /// SELV_E_CLOSED; SELV_E_FORKED (a thread of the parent process held it at the fork); SELV_E_OVERFLOW (it is held 2^32 - 1 times);
-/// SELV_E_INVAL, SELV_E_STALE (the task); SELV_E_NULL.
+/// SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NULL.
 ///
 /// Threads: any. Blocks: up to `timeout_ns`; SELV_FOREVER for ever, 0 not at all. Reentrancy: from any callback that may block. Fork:
 /// works in a child; see SELV_E_FORKED. NULL: `l` must not be NULL.
@@ -259,8 +259,8 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire(
 /// Its callback gets SELV_OK or SELV_OWNER_DIED (the task holds the lock), or SELV_E_BROKEN, SELV_E_NOT_RECOVERABLE, SELV_E_CLOSED,
 /// SELV_E_CANCELLED, or SELV_E_DEADLOCK (a ring closed while it was in line).
 ///
-/// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but
-/// SELV_E_TIMEDOUT; SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_OWNER_DIED; and the errors of `selv_lock_acquire` but SELV_E_TIMEDOUT;
+/// SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; see SELV_E_FORKED. NULL: `l`, `completion` and
 /// `completion->fn` must not be NULL; `out_op` may be.
@@ -285,8 +285,8 @@ pub unsafe extern "C-unwind" fn selv_lock_acquire_async(
 /// Gives the lock back. A SELV_LOCK_ROBUST lock that was acquired with SELV_OWNER_DIED and not made consistent is not recoverable
 /// from then on.
 ///
-/// Returns SELV_OK; SELV_E_NOT_OWNER (the task does not hold it: nothing changes); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
-/// SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_NOT_OWNER (the task does not hold it: nothing changes); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED
+/// or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: in a child, the
 /// tasks that live on release what they hold. NULL: `l` must not be NULL.
@@ -320,7 +320,7 @@ pub unsafe extern "C" fn selv_lock_owner(l: *const Lock) -> selv_task {
 /// lock that a thread of the parent process held.
 ///
 /// Returns SELV_OK (the task holds it); SELV_E_INVAL (it is not broken; a SELV_LOCK_ROBUST lock is acquired instead);
-/// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED (the task).
+/// SELV_E_NOT_RECOVERABLE; SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
 ///
@@ -335,8 +335,8 @@ pub unsafe extern "C-unwind" fn selv_lock_repair(l: *mut Lock, task: selv_task) 
 /// Declares what a SELV_LOCK_ROBUST lock protects to be in order again, after it was acquired with SELV_OWNER_DIED. If it is released
 /// without this, it is not recoverable: everybody gets SELV_E_NOT_RECOVERABLE for ever.
 ///
-/// Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_INVAL (it was acquired in order); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED
-/// (the task).
+/// Returns SELV_OK; SELV_E_NOT_OWNER; SELV_E_INVAL (it was acquired in order); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+/// SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child. NULL: `l` must not be NULL.
 ///

@@ -11,13 +11,16 @@ use std::ffi::c_void;
 
 /// An asynchronous operation: a number, never used again; 0 is none. It may be cancelled at any time, also when it is long over.
 ///
-/// A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback,
-/// and `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never. `*out_op` is
-/// written before a callback can run; `out_op` may be NULL, and then the operation can be neither cancelled nor abandoned.
+/// A function that begins one (`_async`) answers SELV_OK (or SELV_OWNER_DIED) if it was satisfied at once: then there is no callback, and
+/// `*out_op` is 0. SELV_PENDING: the callback will be called exactly once, not inside this call. An error: never; SELV_E_NOMEM among
+/// them, when there are 16,777,152 operations already. `*out_op` is written before a callback can run; `out_op` may be NULL, and then the
+/// operation can be neither cancelled nor abandoned.
 ///
 /// An operation has no timeout: a host that wants one cancels it by a timer of its own. `selv_task_interrupt` does not end it.
-/// `completion` is copied; what its `arg` points to must live until the callback has returned, or `selv_op_abandon` has answered
-/// SELV_OK. SELV_TASK_CURRENT is looked up in the call that begins it.
+/// `completion` is copied; what its `arg` points to must live until the callback has returned, or `selv_op_abandon` has answered SELV_OK.
+/// SELV_TASK_CURRENT is looked up in the call that begins it; in the callback it stands for the task of the thread that this runs on,
+/// mostly another one. A callback that releases what was granted names the task that it was granted to: ask `selv_task_current` before,
+/// and keep the number in what `arg` points to.
 #[allow(non_camel_case_types)]
 pub type selv_op = u64;
 

@@ -162,11 +162,13 @@ pub unsafe extern "C" fn selv_parking_lot_get_stats(
     })
 }
 
-/// Waits to be unparked, for up to `timeout_ns` nanoseconds. (The semantics of parking lots are Trio's.)
+/// Waits to be unparked, for up to `timeout_ns` nanoseconds. An unpark that comes between a look at something and this call is missed:
+/// `selv_parking_lot_park_async` can be begun while the caller holds the lock of what it has looked at. A break and a close are for good,
+/// and are missed by nobody. (The semantics of parking lots are Trio's.)
 ///
-/// Returns SELV_OK; SELV_E_TIMEDOUT (always, with 0, if it is neither broken nor closed); SELV_E_CANCELLED (`selv_task_interrupt`, or
-/// the task exited); SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL,
-/// SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_TIMEDOUT (always, with 0, if it is neither broken nor closed); SELV_E_CANCELLED (`selv_task_interrupt`, or the
+/// task exited); SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE,
+/// SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, where nobody of
 /// the parent waits. NULL: `p` must not be NULL.
@@ -186,7 +188,8 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_park(
 /// As `selv_parking_lot_park`, with no thread. The callback gets SELV_OK, SELV_E_BROKEN, SELV_E_CLOSED or SELV_E_CANCELLED.
 ///
 /// Returns SELV_PENDING and `*out_op`: see selv_op; SELV_E_BROKEN (it is broken: `selv_last_error` says by whom); SELV_E_CLOSED;
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+/// SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, where nobody of the parent waits. NULL: `p`,
 /// `completion` and `completion->fn` must not be NULL; `out_op` may be.
@@ -267,7 +270,7 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_repark(
 /// Breaks the lot: everybody parked gets SELV_E_BROKEN, and so does everybody who parks later. `by` is the task that messages name. A
 /// broken lot stays so: make another one.
 ///
-/// Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK, also if it was broken; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no; callbacks of operations that it completes run here. Reentrancy: from any callback. Fork: works in a
 /// child, where nobody of the parent waits. NULL: `p` must not be NULL.
@@ -283,9 +286,10 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_break(
     unsafe { by_task(p, "parking lot", by, |p, by| p.break_by(by)) }
 }
 
-/// Has the lot, which may be broken already, break if the task exits. To be taken back as often as it is done.
+/// Has the lot, which may be broken already, break if the task exits. For whoever is to unpark others, so that they do not wait for one
+/// that has exited. To be taken back as often as it is done.
 ///
-/// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
 /// NULL: `p` must not be NULL.
@@ -303,8 +307,8 @@ pub unsafe extern "C-unwind" fn selv_parking_lot_add_breaker(
 
 /// Takes one `selv_parking_lot_add_breaker` of the task back.
 ///
-/// Returns SELV_OK; SELV_E_NOT_OWNER (the task is no breaker of this lot); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED
-/// (the task).
+/// Returns SELV_OK; SELV_E_NOT_OWNER (the task is no breaker of this lot); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or
+/// SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child; breakers of the parent process are none there.
 /// NULL: `p` must not be NULL.

@@ -184,8 +184,8 @@ pub unsafe extern "C-unwind" fn selv_semaphore_try_acquire(
 /// Takes `n` permits, waiting in line for up to `timeout_ns` nanoseconds. Who is first in line is served first, also if it wants more
 /// than those behind it. `task` is who waits; it does not own the permits.
 ///
-/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`n`
-/// is 0 or above the semaphore's max); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task).
+/// Returns SELV_OK; SELV_E_TIMEDOUT; SELV_E_CANCELLED (`selv_task_interrupt`, or the task exited); SELV_E_CLOSED; SELV_E_INVAL (`n` is 0
+/// or above the semaphore's max); SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task).
 ///
 /// Threads: any. Blocks: up to `timeout_ns`. Reentrancy: from any callback that may block. Fork: works in a child, which begins with
 /// the permits that were free at the fork. NULL: `s` must not be NULL.
@@ -210,7 +210,8 @@ pub unsafe extern "C-unwind" fn selv_semaphore_acquire(
 /// As `selv_semaphore_acquire`, with no thread. The callback gets SELV_OK (with the permits), SELV_E_CLOSED or SELV_E_CANCELLED.
 ///
 /// Returns SELV_OK, SELV_PENDING and `*out_op`: see selv_op; SELV_E_CLOSED; SELV_E_INVAL (`n` is 0 or above the semaphore's max);
-/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE or SELV_E_FORKED (the task); SELV_E_CLOSED and SELV_E_FORKED (`completion->loop`).
+/// SELV_E_NULL; SELV_E_INVAL, SELV_E_STALE, SELV_E_FORKED or SELV_E_NOMEM (the task); SELV_E_NOMEM (see selv_op); SELV_E_CLOSED and
+/// SELV_E_FORKED (`completion->loop`).
 ///
 /// Threads: any. Blocks: no. Reentrancy: from any callback. Fork: works in a child, which begins with the permits that were free at
 /// the fork. NULL: `s`, `completion` and `completion->fn` must not be NULL; `out_op` may be.

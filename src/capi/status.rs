@@ -12,7 +12,7 @@ pub type selv_status = i32;
 pub const SELV_OK: i32 = 0;
 /// The operation was accepted and will complete later.
 pub const SELV_PENDING: i32 = 1;
-/// The lock was acquired, but its last owner ended while holding it.
+/// The lock was acquired, but its last owner ended while holding it: `selv_last_error` tells which lock, and who that was.
 pub const SELV_OWNER_DIED: i32 = 2;
 /// An argument has a value that is not allowed.
 pub const SELV_E_INVAL: i32 = -1;
@@ -89,7 +89,8 @@ pub extern "C" fn selv_status_text(s: selv_status) -> *const c_char {
 
 /// What exactly was wrong with this thread's last call that returned an error: which hook, which option, what was
 /// expected. Inside `deliver`, when the outcome's status is an error: why the job did not run. Calls that succeed leave it
-/// as it is.
+/// as it is. So do the inline functions of the headers in selvedge/ for what they find wrong themselves, without calling the library
+/// (an argument that is NULL, a flag, memory): there, `selv_status_text` is all there is.
 ///
 /// Writes at most `len` bytes to `buf`, the NUL included, as snprintf does, and returns the length of the whole text without its
 /// NUL; 0 if nothing has failed on this thread.

@@ -21,7 +21,8 @@ use std::ffi::{CString, c_char, c_void};
 /// included, and `selv_task_exit` last.
 ///
 /// As an argument: SELV_TASK_CURRENT stands for `selv_task_current()`. 0, or a number that was never a task's, gives SELV_E_INVAL; a
-/// task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED. Tasks that were made or last entered
+/// task that has exited SELV_E_STALE; one of the parent process, in a fork child, SELV_E_FORKED; SELV_TASK_CURRENT SELV_E_NOMEM, if it is
+/// yet to be made and there are 16,777,152 tasks. Tasks that were made or last entered
 /// by the thread that forked live on in the child, as that thread does.
 ///
 /// In messages and in the wait graph a task is called by its name, or else by its number in hexadecimal.

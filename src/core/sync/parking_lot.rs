@@ -375,7 +375,7 @@ impl Object for ParkingLot {
             label = self.identity.as_str().into();
         }
         if let Some(waiter) = lots.lines.remove(key) {
-            let lacking = || format!("nobody unparked this from {label} within the timeout");
+            let lacking = || format!("no unpark of {label} came to this waiter within the timeout");
             lots.lines.refuse(waiter, why, &label, lacking, batch);
         }
         true

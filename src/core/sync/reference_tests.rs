@@ -1,5 +1,5 @@
 //! Random sequences of calls on locks, conditions and limiters, each of whose answers is compared with the reference model
-//! (`reference.rs`): who holds, who waits, what callbacks and exits tell, and which waits are refused since they would close a
+//! (`reference/`): who holds, who waits, what callbacks and exits tell, and which waits are refused since they would close a
 //! ring. Everything happens on one thread, but in part inside a callback: what is completed there stays granted and unused until
 //! that callback returns.
 //!

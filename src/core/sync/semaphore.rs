@@ -75,7 +75,7 @@ impl Semaphore {
     fn check(&self, n: u64) -> Result<()> {
         if n == 0 || n > self.max {
             let why = format!(
-                "{n} permits of {}: from 1 to {} can be had",
+                "{n} permits of {}: from 1 to {} can be asked for",
                 self.identity.as_str(),
                 self.max
             );
@@ -130,7 +130,7 @@ impl Semaphore {
         let word = self.word.load(Ordering::Relaxed);
         let what = self.identity.as_str();
         match word & QUEUED {
-            0 => format!("{n} permits of {what} are not free: {} are", word / ONE),
+            0 => format!("{what} has {} free, and {n} are asked for", word / ONE),
             _ => format!("others are in line for permits of {what}"),
         }
     }
@@ -362,7 +362,10 @@ impl Object for Semaphore {
         let Some(waiter) = state.lines.remove(key) else {
             return false;
         };
-        let what = format!("{} permits of {}", waiter.want, self.identity.as_str());
+        let what = match waiter.want {
+            1 => format!("a permit of {}", self.identity.as_str()),
+            n => format!("{n} permits of {}", self.identity.as_str()),
+        };
         let lacking = || {
             let free = self.word.load(Ordering::Relaxed) / ONE;
             format!("{what} did not come free within the timeout: {free} are")

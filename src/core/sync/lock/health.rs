@@ -55,8 +55,9 @@ impl Lock {
                 Err(now) => word = now,
             }
         }
+        state.dead.push(owner);
         // Release pairs with the Acquire in `owner_exited`.
-        self.died.store(held_by(owner), Ordering::Release);
+        self.dead.store(state.dead.len() as u64, Ordering::Release);
         state.breaks += 1;
         self.depth.store(0, Ordering::Relaxed);
         let why: Arc<str> = format!(

@@ -76,6 +76,8 @@ impl Want {
 pub struct State {
     pub(super) lines: Lines<Want>,
     health: Health,
+    /// Owners that died and whose exits have not come by for their reports yet.
+    dead: Vec<TaskId>,
     /// How its last owner died, in words.
     last_death: Option<Arc<str>>,
     /// The operation that was handed the lock last: as long as its callback has not begun, the owner's exit breaks nothing.
@@ -93,6 +95,7 @@ impl ForkReset for State {
     fn reset_in_child(&mut self) {
         self.lines.forget_all();
         self.conditions.reset_in_child();
+        std::mem::forget(std::mem::take(&mut self.dead));
         std::mem::forget(self.last_death.take());
         self.handed_to = None;
     }
@@ -106,8 +109,8 @@ impl ForkReset for State {
 /// instead of waiting for ever. See `selv_lock_acquire` and `selv_lock_repair`. Ends with `selv_lock_free`.
 pub struct Lock {
     word: AtomicU64,
-    /// As `word`, the owner that died last, for its exit's report. Changes under `state`'s lock.
-    died: AtomicU64,
+    /// How many are in the state's `dead`, for a look with no lock.
+    dead: AtomicU64,
     /// Of a recursive lock, how often its owner has acquired it beyond the first time; only the owner looks.
     depth: AtomicU32,
     flags: u32,
@@ -134,12 +137,13 @@ impl Lock {
     pub fn new(name: Option<&str>, flags: u32) -> Arc<Lock> {
         let lock = Arc::new(Lock {
             word: AtomicU64::new(0),
-            died: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
             depth: AtomicU32::new(0),
             flags,
             state: ForkLock::new(State {
                 lines: Lines::new(),
                 health: Health::Well,
+                dead: Vec::new(),
                 last_death: None,
                 handed_to: None,
                 closed: false,

@@ -164,17 +164,18 @@ impl Object for Lock {
     }
 
     fn owner_exited(&self, task: TaskId, report: &mut Report, batch: &mut Batch) {
-        let names = |word: &AtomicU64| owner_of(word.load(Ordering::Acquire)) == task;
-        if !names(&self.word) && !names(&self.died) {
+        let is_named = || owner_of(self.word.load(Ordering::Acquire)) == task;
+        if !is_named() && self.dead.load(Ordering::Acquire) == 0 {
             return;
         }
         let mut state = self.state.lock();
-        if names(&self.word) {
+        if is_named() {
             self.owner_died(&mut state, task, batch);
         }
         // Maybe somebody else has found it first, since its number was gone.
-        if names(&self.died) {
-            self.died.store(0, Ordering::Relaxed);
+        if let Some(at) = state.dead.iter().position(|&dead| dead == task) {
+            state.dead.swap_remove(at);
+            self.dead.store(state.dead.len() as u64, Ordering::Relaxed);
             let item = match self.is(ROBUST) {
                 true => Item::LockHandedOn,
                 false => Item::LockBroken,
