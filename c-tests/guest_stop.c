@@ -175,6 +175,7 @@ static void inside_interrupt(void) {
 
 static void is_too_late(guest *g) {
   CHECK_STATUS(guest_tell(g, selv_guest_stop), SELV_E_TOO_LATE);
+  CHECK_LAST_ERROR_HAS("its done has been called, or is about to be");
   CHECK_STATUS(guest_tell(g, selv_guest_interrupt), SELV_E_TOO_LATE);
 }
 
@@ -182,6 +183,7 @@ static void is_too_late(guest *g) {
 static void is_late(guest *g) {
   selv_status status = guest_tell(g, selv_guest_stop);
   CHECK(status == SELV_OK || status == SELV_E_TOO_LATE);
+  if (status == SELV_E_TOO_LATE) CHECK_LAST_ERROR_HAS("its done has been called, or is about to be");
   status = guest_tell(g, selv_guest_interrupt);
   CHECK(status == SELV_OK || status == SELV_E_TOO_LATE);
 }

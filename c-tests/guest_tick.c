@@ -36,6 +36,8 @@ static void done_at_once(int form) {
 static void work_is_ready(int form) {
   PLAYS("-", "| prepare poll0 | process prepare done(SELV_OK)", 0);
   PLAYS("--", "| prepare poll0 | process prepare poll0 | process prepare done(SELV_OK)", 0, 0);
+  PLAYS("-", "| prepare poll0 | process prepare done(SELV_OK)", SELV_NO_WAIT);
+  PLAYS("-+-", "| prepare poll0 | process prepare poll0+ | process+ prepare poll0 | process prepare done(SELV_OK)", SELV_NO_WAIT, SELV_NO_WAIT, 0);
 }
 
 static void work_is_ready_and_events_are_there(int form) {
@@ -59,10 +61,9 @@ static void events_on_a_worker(int form) {
 
 /* The largest times that are none of the special ones are times. */
 static void any_time(int form) {
-  PLAYS("-+-+-+-+",
-        "| prepare poll0 poll+ | process+ prepare poll0 poll+ | process+ prepare poll0 poll+ | process+ prepare poll0 poll+ "
-        "| process+ prepare done(SELV_OK)",
-        UINT64_MAX - 3, UINT64_MAX - 1, UINT64_C(1) << 63, UINT64_C(1000000001));
+  PLAYS("-+-+-+",
+        "| prepare poll0 poll+ | process+ prepare poll0 poll+ | process+ prepare poll0 poll+ | process+ prepare done(SELV_OK)",
+        UINT64_MAX - 3, UINT64_C(1) << 63, UINT64_C(1000000001));
 }
 
 static void all_in_one(int form) {

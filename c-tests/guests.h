@@ -267,7 +267,7 @@ static inline selv_status guest_prepare(void *arg, uint64_t *out_ns) {
   } else
     status = g->on_prepare ? g->on_prepare(g, out_ns) : guest_loop_prepare(g, out_ns);
   pthread_mutex_lock(&g->mutex);
-  g->ns = *out_ns;
+  g->ns = *out_ns == SELV_NO_WAIT ? 0 : *out_ns; /* they mean the same */
   guest_leave(g, status < 0 || *out_ns == SELV_GUEST_DONE ? GUEST_END : GUEST_PREPARE, "prepare");
   return status;
 }

@@ -310,6 +310,7 @@ static void closed_before_it_began(int form) {
   CHECK_EQ_U64(host_stats(&h).dropped, MANY);
   caller_start(&c[0], &h, never, SELV_FOREVER); /* and after it */
   CALLER_ENDED(&c[0], SELV_E_CLOSED);
+  CHECK_STATUS(selv_host_loop_call(h.loop, never, NULL, SELV_FOREVER, NULL), SELV_E_CLOSED); /* on its own thread, too */
   host_end(&h);
 }
 

@@ -40,6 +40,7 @@ static void a_timeout_tells_who_remains(void) {
   CHECK_OK(selv_cache_submit(c, &job, NULL));
   CHECK_WAIT(&p.entered, 2);
   CHECK_STATUS(selv_cache_shutdown(c, 0, 0, &remaining), SELV_E_TIMEDOUT);
+  CHECK_LAST_ERROR_HAS("2 threads of cache");
   CHECK_EQ_U64(remaining, 2);
   began = check_now_ns();
   remaining = 99;
@@ -68,6 +69,7 @@ static void queued_jobs_are_cancelled_when_asked(void) {
   CHECK_WAIT(&busy.entered, 1);
   for (i = 0; i < 20; i++) CHECK_OK(selv_cache_submit(c, &job, NULL));
   CHECK_STATUS(selv_cache_shutdown(c, 0, 0, &remaining), SELV_E_TIMEDOUT);
+  CHECK_LAST_ERROR_HAS("1 thread of cache");
   CHECK_EQ_U64(check_tally_get(&p.delivered), 0); /* not asked yet */
   CHECK_STATUS(selv_cache_shutdown(c, SELV_SHUTDOWN_CANCEL_QUEUED, 0, &remaining), SELV_E_TIMEDOUT);
   CHECK_EQ_U64(check_tally_get(&p.delivered), 20);

@@ -122,17 +122,21 @@ find_mono() {
   row mono "$(pkg-config --modversion monosgen-2)" "$flags" "$libs" "-" "$(command -v mcs || echo -)"
 }
 
-# Event loops: libraries that pkg-config knows. libuv's header wants more than standard C.
+# Event loops: libraries that pkg-config knows, from the version on that our header for it asks for. libuv's own wants more than standard C.
 find_loop() {
-  local kind=$1 package=$2 more=${3:-} flags libs
+  local kind=$1 package=$2 oldest=$3 more=${4:-} flags libs
   pkg-config --exists "$package" 2>/dev/null || return 0
+  if ! pkg-config --exists "$package >= $oldest"; then
+    note "$kind: left out $(pkg-config --modversion "$package"): selvedge/$kind.h needs $oldest or later"
+    return 0
+  fi
   flags=$(pkg-config --cflags "$package" | sed -E 's/(^| )-I ?/\1-isystem /g; s/ *$//')
   libs=$(pkg-config --libs "$package" | sed 's/ *$//')
   row "$kind" "$(pkg-config --modversion "$package")" "${more:+$more }${flags:--pthread}" "$libs" "-" "-"
 }
 
 # Written beside and renamed: a reader never sees half of it.
-{ find_pythons; find_jvms; find_coreclrs; find_mono; find_loop glib glib-2.0; find_loop uv libuv -D_GNU_SOURCE; } >"$found.$$"
+{ find_pythons; find_jvms; find_coreclrs; find_mono; find_loop glib glib-2.0 2.36; find_loop uv libuv 1.44 -D_GNU_SOURCE; } >"$found.$$"
 mv "$found.$$" "$found"
 
 if [ -s "$found" ]; then

@@ -15,6 +15,7 @@ static selv_status asked_with(const selv_glib_options *options) {
 static void nulls(void) {
   selv_host_loop *loop = (selv_host_loop *)8;
   GSource *source = (GSource *)8;
+  CHECK_STATUS(selv_host_loop_bind(NULL), SELV_E_NULL); /* the last failure that the library itself has told of */
   CHECK_STATUS(selv_glib_loop_new(r.context, NULL, NULL, &source), SELV_E_NULL);
   CHECK(source == NULL);
   CHECK_STATUS(selv_glib_loop_new(r.context, NULL, &loop, NULL), SELV_E_NULL);
@@ -41,6 +42,7 @@ static void options(void) {
   CHECK_OK(asked_with(&longer.known));
   longer.unknown = 1;
   CHECK_STATUS(asked_with(&longer.known), SELV_E_UNSUPPORTED);
+  CHECK_LAST_ERROR_HAS("loop is NULL");
 }
 
 /* NULL is the default context, whoever's thread-default another one is. */

@@ -101,7 +101,9 @@ static void with_everything_queued(void) {
 
 static void ends_it(void *arg) {
   check_note(&journal, "ends", "");
+  CHECK_STATUS(selv_host_loop_bind(NULL), SELV_E_NULL);
   CHECK_OK(selv_glib_loop_end(r.source));
+  CHECK_LAST_ERROR_HAS("loop is NULL"); /* as after any call that succeeds */
   check_note(&journal, "ended", "");
   (void)arg;
 }
@@ -215,6 +217,30 @@ static void closed_behind_its_back(void) {
   g_main_loop_run(r.main);
   CHECK(rig_polls() - polls < 10);
   source_is_gone();
+  rig_end(&r);
+}
+
+static void *makes_and_closes_it(void *unused) {
+  CHECK_OK(selv_glib_loop_new(r.context, NULL, &r.loop, &r.source));
+  CHECK_OK(selv_host_loop_close(r.loop));
+  return unused;
+}
+
+/* On a thread that is gone: who iterates the context now is rid of the source, and who ends it is not refused. */
+static void closed_on_another_thread(void) {
+  uint64_t polls = rig_polls();
+  rig_context(&r);
+  rig_join(rig_thread(makes_and_closes_it, NULL));
+  rig_timer(&r, 50, rig_quits, r.main);
+  g_main_loop_run(r.main);
+  CHECK(rig_polls() - polls < 10);
+  source_is_gone();
+  rig_end(&r);
+}
+
+static void closed_on_another_thread_and_never_iterated(void) {
+  rig_context(&r);
+  rig_join(rig_thread(makes_and_closes_it, NULL));
   rig_end(&r);
 }
 
@@ -340,6 +366,8 @@ int main(void) {
   CHECK_RUN(destroyed_in_a_race);
   CHECK_RUN(with_its_context);
   CHECK_RUN(closed_behind_its_back);
+  CHECK_RUN(closed_on_another_thread);
+  CHECK_RUN(closed_on_another_thread_and_never_iterated);
   CHECK_RUN(on_another_thread);
   CHECK_RUN(when_nobody_iterates);
   CHECK_RUN(a_guest_goes_first);

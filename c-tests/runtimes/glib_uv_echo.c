@@ -42,9 +42,11 @@ static void ticker_end(ticker *t, guint id, const char *when, uint64_t took_ns) 
   g_source_remove(id);
   CHECK(n >= 2 && n >= took_ns / (50 * CHECK_MS));
   qsort(t->gaps_us, n, sizeof *t->gaps_us, by_number);
-  printf("report: a timer of 1 ms %s: %llu ticks, apart by: min %llu us, median %llu us, p99 %llu us, max %llu us\n", when,
+  /* They are some 190 where the machine is otherwise idle: p95 is the tenth largest, p99 the second. */
+  printf("report: a timer of 1 ms %s: %llu ticks, apart by: min %llu us, median %llu us, p95 %llu us, p99 %llu us, max %llu us\n", when,
          (unsigned long long)n, (unsigned long long)t->gaps_us[0], (unsigned long long)t->gaps_us[n / 2],
-         (unsigned long long)t->gaps_us[n * 99 / 100], (unsigned long long)t->gaps_us[n - 1]);
+         (unsigned long long)t->gaps_us[n * 95 / 100], (unsigned long long)t->gaps_us[n * 99 / 100],
+         (unsigned long long)t->gaps_us[n - 1]);
   CHECK(t->gaps_us[n / 2] < 50000);
   free(t->gaps_us);
 }

@@ -10,7 +10,6 @@ static uint64_t on_their_way; /* atomic: threads that have not delivered */
 static uint64_t most_on_their_way;
 
 typedef struct own_thread {
-  pthread_t thread;
   selv_job_fn fn;
   selv_deliver_fn deliver;
   void *arg;
@@ -31,6 +30,7 @@ static void *own_thread_body(void *arg) {
 /* The host's own threads, and its own refusal. */
 static selv_status own_start_soon(void *start_arg, selv_job_fn fn, selv_deliver_fn deliver, void *arg, const char *name) {
   own_thread *t;
+  pthread_t thread;
   uint64_t ways;
   uv_check_home();
   CHECK(start_arg == &started);
@@ -45,8 +45,9 @@ static selv_status own_start_soon(void *start_arg, selv_job_fn fn, selv_deliver_
   t->arg = arg;
   ways = __atomic_add_fetch(&on_their_way, 1, __ATOMIC_SEQ_CST);
   if (ways > most_on_their_way) most_on_their_way = ways;
-  CHECK(pthread_create(&t->thread, NULL, own_thread_body, t) == 0);
-  CHECK(pthread_detach(t->thread) == 0);
+  /* It may be over, and `t` freed, before this returns. */
+  CHECK(pthread_create(&thread, NULL, own_thread_body, t) == 0);
+  CHECK(pthread_detach(thread) == 0);
   return SELV_OK;
 }
 

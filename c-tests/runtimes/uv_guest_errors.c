@@ -1,6 +1,12 @@
 /* uv_guest_errors: a uv loop as the guest of a host loop that the test drains by hand: what selv_uv_guest_start refuses, with
- * nothing left behind; a guest that is started on a loop which closes, or on another thread; a uv loop whose backend fd
- * somebody has closed. */
+ * nothing left behind; a guest that is started on a loop which closes, or on another thread; a libuv that is older than the one
+ * the program was compiled with; a uv loop whose backend fd somebody has closed. */
+#include <uv.h>
+
+static unsigned libuv_loaded; /* its version; 0: the real one's */
+static inline unsigned loaded_version(void) { return libuv_loaded != 0 ? libuv_loaded : uv_version(); }
+#define uv_version loaded_version
+
 #include "uv_support.h"
 
 #include <poll.h>
@@ -64,6 +70,7 @@ static void bad_options(void) {
   uv_guest g;
   begin();
   good = uv_guest_options(&g, &uv, host);
+  CHECK_STATUS(selv_host_loop_bind(NULL), SELV_E_NULL); /* the last failure that the library itself has told of */
   CHECK_STATUS(selv_uv_guest_start(&good, NULL), SELV_E_NULL);
   refused(NULL, SELV_E_NULL);
   bad = good;
@@ -86,9 +93,28 @@ static void bad_options(void) {
   newer.known.struct_size = sizeof newer;
   newer.unknown = 1;
   refused(&newer.known, SELV_E_UNSUPPORTED);
+  CHECK_LAST_ERROR_HAS("loop is NULL");
   CHECK_EQ_U64(g.done, 0);
   end();
   uv_shut_natively(&uv);
+}
+
+/* Before 1.44 the guest would sleep on, deaf to a new handle. */
+static void an_older_libuv(void) {
+  selv_uv_guest_options options;
+  uv_guest g;
+  begin();
+  options = uv_guest_options(&g, &uv, host);
+  libuv_loaded = 0x012b02;
+  refused(&options, SELV_E_UNSUPPORTED);
+  CHECK_EQ_U64(g.done, 0);
+  libuv_loaded = 0x012c00;
+  uv_guest_begin(&g, &uv, host);
+  while (!g.done) turn();
+  uv_guest_ended(&g, SELV_OK);
+  libuv_loaded = 0;
+  end();
+  uv_shut(&uv);
 }
 
 static void *elsewhere(void *options) {
@@ -182,6 +208,7 @@ static void backend_fd_closed(void) {
 
 int main(void) {
   CHECK_RUN(bad_options);
+  CHECK_RUN(an_older_libuv);
   CHECK_RUN(on_another_thread);
   CHECK_RUN(on_a_closed_loop);
   CHECK_RUN(nothing_is_left);

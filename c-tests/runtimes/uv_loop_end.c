@@ -115,11 +115,16 @@ static void in_a_uv_callback(void) {
   run_out();
 }
 
-/* The calls behind it in the same drain are dropped with the rest. */
+/* The calls behind it in the same drain are dropped with the rest. A second end is refused by the preset itself; neither touches what
+ * the last call of the library that failed has left. */
 static void end_in_call(void *unused) {
   (void)unused;
+  CHECK_STATUS(selv_host_loop_bind(NULL), SELV_E_NULL);
+  CHECK_LAST_ERROR_HAS("is NULL");
   uv_queue_end(&queue);
   CHECK_EQ_U64(drops, 3);
+  CHECK_STATUS(selv_uv_loop_end(queue.handle, uv_queue_closed, &queue), SELV_E_CLOSED);
+  CHECK_LAST_ERROR_HAS("is NULL");
 }
 
 static void in_a_queued_callback(void) {
@@ -202,6 +207,56 @@ static void moved(void) {
   run_out();
 }
 
+static void *makes_and_closes_it(void *unused) {
+  uv_queue_open(&queue, &uv, 0, 0);
+  CHECK_OK(selv_host_loop_close(queue.loop));
+  return unused;
+}
+
+/* Closed by itself on a thread that is gone: the handle can be ended all the same. */
+static void closed_elsewhere(void) {
+  pthread_t there;
+  uv_open(&uv);
+  CHECK(pthread_create(&there, NULL, makes_and_closes_it, NULL) == 0);
+  CHECK(pthread_join(there, NULL) == 0);
+  CHECK(uv_run(&uv, UV_RUN_NOWAIT) != 0);
+  uv_queue_end(&queue);
+  CHECK_EQ_U64(uv_run(&uv, UV_RUN_DEFAULT), 0);
+  CHECK_EQ_U64(queue.closed, 1);
+  uv_shut(&uv);
+}
+
+/* ---- somebody closes every handle that uv_walk finds ---- */
+
+/* The host loop goes, and nobody waits for it in vain; which uv_close it was that came first is told. The memory of the handle is
+ * nobody's then: the test, which knows where it is from, frees it. */
+static void closed_by_a_walk(int turns_before) {
+  selv_status status = SELV_OK;
+  pthread_t waiter;
+  uv_open(&uv);
+  uv_queue_open(&queue, &uv, 0, 0);
+  selv_host_loop_retain(queue.loop);
+  queue_some(3);
+  CHECK(pthread_create(&waiter, NULL, waits_for_a_call, &status) == 0);
+  CHECK_EVENTUALLY(uv_queue_stats(&queue).waiting == 4);
+  uv_walk(&uv, uv_close_one, NULL);
+  if (turns_before) CHECK_EQ_U64(uv_run(&uv, UV_RUN_DEFAULT), 0);
+  CHECK_STATUS(selv_uv_loop_end(queue.handle, uv_queue_closed, &queue), SELV_E_INVAL);
+  CHECK(pthread_join(waiter, NULL) == 0);
+  CHECK_STATUS(status, SELV_E_CLOSED);
+  CHECK_EQ_U64(drops, 3);
+  CHECK_STATUS(selv_uv_loop_end(queue.handle, uv_queue_closed, &queue), SELV_E_CLOSED);
+  CHECK_EQ_U64(uv_run(&uv, UV_RUN_DEFAULT), 0);
+  CHECK_EQ_U64(queue.closed, 0);
+  CHECK_EQ_U64(uv_queue_stats(&queue).closed, 1);
+  uv_shut(&uv);
+  selv_host_loop_release(queue.loop);
+  free(queue.handle);
+}
+
+static void closed_by_a_walk_just_before(void) { closed_by_a_walk(0); }
+static void closed_by_a_walk_turns_before(void) { closed_by_a_walk(1); }
+
 /* ---- what is refused ---- */
 
 static void refused(void) {
@@ -213,6 +268,7 @@ static void refused(void) {
   selv_host_loop *loop = (selv_host_loop *)8;
   uv_handle_t *handle = (uv_handle_t *)8;
   uv_open(&uv);
+  CHECK_STATUS(selv_host_loop_bind(NULL), SELV_E_NULL); /* the last failure that the library itself has told of */
   CHECK_STATUS(selv_uv_loop_new(NULL, NULL, &loop, &handle), SELV_E_NULL);
   CHECK(loop == NULL && handle == NULL);
   CHECK_STATUS(selv_uv_loop_new(&uv, NULL, NULL, &handle), SELV_E_NULL);
@@ -228,6 +284,7 @@ static void refused(void) {
   CHECK_STATUS(selv_uv_loop_new(&uv, &newer.known, &loop, &handle), SELV_E_UNSUPPORTED);
   CHECK(loop == NULL && handle == NULL);
   CHECK_STATUS(selv_uv_loop_end(NULL, NULL, NULL), SELV_E_NULL);
+  CHECK_LAST_ERROR_HAS("loop is NULL");
   uv_shut(&uv); /* nothing was left behind */
   /* Longer with zeros, and the shortest: both are taken. */
   uv_open(&uv);
@@ -250,6 +307,9 @@ int main(void) {
   CHECK_RUN(closed_before);
   CHECK_RUN(closed_while_it_drains);
   CHECK_RUN(moved);
+  CHECK_RUN(closed_elsewhere);
+  CHECK_RUN(closed_by_a_walk_just_before);
+  CHECK_RUN(closed_by_a_walk_turns_before);
   CHECK_RUN(refused);
   return 0;
 }

@@ -2,7 +2,8 @@
  *
  * One call, selv_glib_loop_new, makes a loop and the GSource that drains it, attached; one call, selv_glib_loop_end, ends both.
  * Inline C for C99 and C++11, compiled in the host's own unit with `pkg-config --cflags --libs glib-2.0` (GLib 2.36 or later);
- * libselvedge knows no GLib.
+ * libselvedge knows no GLib. What a function here finds wrong by itself (a NULL, a flag) leaves selv_last_error as it was:
+ * selv_status_text says what there is to say.
  *
  *     GSource *source;
  *     selv_host_loop *loop;                                 the source's own: lives as long as the source
@@ -91,8 +92,11 @@ static inline gboolean selv_glib_dispatch_(GSource *source, GSourceFunc callback
   s->is_draining = 1;
   status = selv_host_loop_drain(s->loop, s->max_calls, NULL);
   /* A host that takes an iteration apart (g_main_context_check, _dispatch) may have prepared the source on another thread. */
-  if (status == SELV_E_WRONG_THREAD && selv_host_loop_bind(s->loop) == SELV_OK)
-    status = selv_host_loop_drain(s->loop, s->max_calls, NULL);
+  if (status == SELV_E_WRONG_THREAD) {
+    selv_status bound = selv_host_loop_bind(s->loop);
+    if (bound == SELV_OK) status = selv_host_loop_drain(s->loop, s->max_calls, NULL);
+    if (bound == SELV_E_CLOSED) status = bound;
+  }
   s->is_draining = 0;
   /* Any other refusal is a drain that the host runs by hand: the fd is not readable before it ends, so this does not spin. */
   return status == SELV_E_CLOSED || status == SELV_E_FORKED ? FALSE : TRUE;
@@ -104,11 +108,9 @@ static inline void selv_glib_finalize_(GSource *source) { selv_host_loop_release
  * as the finaliser of the source's callback data; there is no such call for the source itself. */
 static inline void selv_glib_destroyed_(gpointer data) {
   selv_host_loop *loop = (selv_host_loop *)data;
-  selv_status bound;
   /* Another thread may be in its last prepare and bind itself in between; there is no second one. */
-  do {
-    bound = selv_host_loop_bind(loop);
-  } while (selv_host_loop_close(loop) == SELV_E_WRONG_THREAD && bound == SELV_OK);
+  while (selv_host_loop_close(loop) == SELV_E_WRONG_THREAD && selv_host_loop_bind(loop) == SELV_OK) {
+  }
 }
 
 /* An older, shorter struct is completed with zeros; a longer one is taken if what we do not know is zero. */
@@ -197,10 +199,14 @@ static inline selv_status selv_glib_loop_end(GSource *source) {
   if (!g_source_is_destroyed(source)) {
     loop = ((selv_glib_source_ *)source)->loop;
     context = g_source_get_context(source);
-    /* Whoever may own the context may be the loop's thread. Refused inside a callback of this loop, where nothing need be bound. */
     if (g_main_context_acquire(context)) {
-      (void)selv_host_loop_bind(loop);
       status = selv_host_loop_close(loop);
+      if (status == SELV_E_WRONG_THREAD) {
+        /* Whoever may own the context may be the loop's thread. */
+        selv_status bound = selv_host_loop_bind(loop);
+        if (bound == SELV_OK) status = selv_host_loop_close(loop);
+        if (bound == SELV_E_CLOSED) status = SELV_OK;
+      }
       g_main_context_release(context);
     } else {
       status = selv_host_loop_close(loop);

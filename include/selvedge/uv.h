@@ -2,7 +2,8 @@
  * (libuv 1.44 and later, on Unix).
  *
  * Inline C for C99 and C++11, compiled in the host's own unit with `pkg-config --cflags --libs libuv`; libselvedge knows no
- * libuv. (libuv's header needs _GNU_SOURCE or _POSIX_C_SOURCE=200809L where the compiler is told -std=c99.)
+ * libuv. (libuv's header needs _GNU_SOURCE or _POSIX_C_SOURCE=200809L where the compiler is told -std=c99.) What a function here
+ * finds wrong by itself (a NULL, a flag, no memory) leaves selv_last_error as it was: selv_status_text says what there is to say.
  *
  * A host loop in a uv_loop_t: selv_uv_loop_new makes one and watches its fd with a uv_poll_t; selv_uv_loop_end ends both.
  *   - What is queued runs in a turn of the uv loop, among the I/O callbacks, as they do: uv_run must not be called in it.
@@ -12,7 +13,8 @@
  *     and uv_unref on the handle change it at any time.
  *   - The thread that runs the uv loop is the host loop's. When another one takes over, the first turn with work binds it;
  *     until then a selv_host_loop_call made there is not known for a deadlock, so rather call selv_host_loop_bind at once.
- *   - Who closes every handle that uv_walk finds leaves this one to selv_uv_loop_end.
+ *   - Who closes every handle that uv_walk finds leaves this one to selv_uv_loop_end: `if (h != handle && !uv_is_closing(h))
+ *     uv_close(h, NULL);` in the walk. After a uv_close of it nobody drains the host loop, which does not know, and stays open.
  *
  * libuv as a guest: selv_uv_guest_start hands a uv_loop_t to a host whose own loop must stay in charge (GLib, a GUI, a game).
  * Its callbacks run on the host's thread, each pass as one call from the host's queue; a worker of a cache sleeps on
@@ -54,6 +56,11 @@
 
 #include <selvedge.h>
 
+/* Before, uv_backend_timeout is not 0 while a handle is yet to be told to the kernel: a guest would sleep, deaf to it. */
+#if UV_VERSION_HEX < 0x012C00
+#error "selvedge/uv.h needs libuv 1.44 or later"
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -76,8 +83,9 @@ typedef struct selv_uv_loop_options {
 
 typedef struct selv_uv_loop_ {
   uv_poll_t poll; /* first: the host knows us by it */
-  selv_host_loop *loop;
+  selv_host_loop *loop; /* NULL: given back */
   uint32_t max_calls;
+  uint32_t is_ended; /* by selv_uv_loop_end */
   selv_uv_closed_fn closed;
   void *user;
 } selv_uv_loop_;
@@ -126,17 +134,30 @@ static inline void selv_uv_closed_(uv_handle_t *handle) {
  * Fork:       in the child, after uv_loop_fork, it only closes the handle.
  * NULL:       handle: SELV_E_NULL.
  *
- * SELV_OK; SELV_E_NULL; SELV_E_CLOSED (ended before, and `closed` has yet to be called). Nothing has changed with SELV_E_BUSY
- * (a guest lives on the loop) and SELV_E_WRONG_THREAD (another thread drains it at the moment). */
+ * SELV_OK; SELV_E_NULL; SELV_E_CLOSED (ended before, and `closed` has yet to be called); SELV_E_INVAL (somebody else has called
+ * uv_close on the handle: the host loop is closed and given back all the same, but `closed` is never called, and the handle's
+ * memory is lost). Nothing has changed with SELV_E_BUSY (a guest lives on the loop) and SELV_E_WRONG_THREAD (another thread drains
+ * it at the moment). */
 static inline selv_status selv_uv_loop_end(uv_handle_t *handle, selv_uv_closed_fn closed, void *user) {
   selv_uv_loop_ *s = (selv_uv_loop_ *)handle;
   selv_status status;
   if (s == NULL) return SELV_E_NULL;
-  if (uv_is_closing(handle)) return SELV_E_CLOSED;
-  /* Whoever may close a handle of the uv loop has the uv loop. Refused inside a queued callback, where nothing need be bound. */
-  (void)selv_host_loop_bind(s->loop);
+  if (s->is_ended) return SELV_E_CLOSED;
   status = selv_host_loop_close(s->loop);
+  /* Whoever may close a handle of the uv loop has the uv loop. */
+  if (status == SELV_E_WRONG_THREAD) {
+    selv_status bound = selv_host_loop_bind(s->loop);
+    if (bound == SELV_OK) status = selv_host_loop_close(s->loop);
+    if (bound == SELV_E_CLOSED) status = SELV_OK;
+  }
   if (status != SELV_OK && status != SELV_E_FORKED) return status;
+  s->is_ended = 1;
+  if (uv_is_closing(handle)) {
+    /* Whether libuv is done with the handle cannot be told; with the fd it is. */
+    selv_host_loop_release(s->loop);
+    s->loop = NULL;
+    return SELV_E_INVAL;
+  }
   s->closed = closed;
   s->user = user;
   uv_close(handle, selv_uv_closed_);
@@ -275,12 +296,12 @@ static inline void selv_uv_guest_done_(void *guest, selv_status why) {
  * Reentrancy: may be called from a drained callback, and from the `done` of a guest before.
  * Fork:       a host loop of the parent: SELV_E_FORKED.
  * NULL:       opts, out, or a required field: SELV_E_NULL.
- * `done` is told SELV_OK; SELV_E_CANCELLED (selv_guest_stop); SELV_E_CLOSED (selv_guest_abandon); SELV_E_IO (poll(2) failed:
- * somebody has closed uv_backend_fd); SELV_E_BROKEN and what start_soon failed with, as for any guest.
+ * `done` is told SELV_OK; SELV_E_CANCELLED (selv_guest_stop); SELV_E_CLOSED (selv_guest_abandon, the cache); SELV_E_IO (poll(2)
+ * failed: somebody has closed uv_backend_fd); SELV_E_BROKEN and what start_soon failed with, as for any guest.
  *
  * SELV_OK; SELV_E_NULL; SELV_E_INVAL (a flag, a struct_size that is too small); SELV_E_UNSUPPORTED (options newer than this
- * header; a uv loop without a backend fd); SELV_E_NOMEM (memory or file descriptors); and what selv_guest_start returns. Then
- * `done` is not called. */
+ * header; a uv loop without a backend fd; a libuv before 1.44 at run time); SELV_E_NOMEM (memory or file descriptors); and what
+ * selv_guest_start returns. Then `done` is not called. */
 static inline selv_status selv_uv_guest_start(const selv_uv_guest_options *opts, selv_guest **out) {
   selv_uv_guest_options o = SELV_UV_GUEST_OPTIONS_INIT;
   selv_guest_options guest = SELV_GUEST_OPTIONS_INIT;
@@ -292,7 +313,8 @@ static inline selv_status selv_uv_guest_start(const selv_uv_guest_options *opts,
   if ((status = selv_uv_options_read_(opts, &o, sizeof o)) != SELV_OK) return status;
   if (o.host == NULL || o.loop == NULL || o.done == NULL) return SELV_E_NULL;
   if (o.flags != 0) return SELV_E_INVAL;
-  if (uv_backend_fd(o.loop) < 0) return SELV_E_UNSUPPORTED;
+  /* The soname is the same: an older one than this was compiled with may have been loaded. */
+  if (uv_version() < 0x012C00 || uv_backend_fd(o.loop) < 0) return SELV_E_UNSUPPORTED;
   if ((g = (selv_uv_guest_ *)calloc(1, sizeof *g)) == NULL) return SELV_E_NOMEM;
   g->loop = o.loop;
   g->done = o.done;

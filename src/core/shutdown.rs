@@ -101,13 +101,15 @@ pub fn shutdown(
 }
 
 fn still_running(cache: &Cache, remaining: u32) -> Error {
-    Error::new(
-        error::TIMEDOUT,
-        format!(
-            "{remaining} threads of cache '{}' have not ended yet; the shutdown goes on, and calling again waits for it",
-            cache.options.name
-        ),
-    )
+    let (threads, have) = match remaining {
+        1 => ("1 thread".to_owned(), "has"),
+        more => (format!("{more} threads"), "have"),
+    };
+    let name = &cache.options.name;
+    let why = format!(
+        "{threads} of cache '{name}' {have} not ended yet; the shutdown goes on, and calling again waits for it"
+    );
+    Error::new(error::TIMEDOUT, why)
 }
 
 /// Delivers every queued job as cancelled, on this thread.

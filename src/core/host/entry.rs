@@ -127,6 +127,8 @@ impl Call {
 pub fn call(host: &HostLoop, run: JobFn, arg: Opaque, timeout_ns: u64) -> Result<Outcome> {
     let deadline = Deadline::after(timeout_ns);
     if host.is_here() {
+        // A closed one has nobody to wait for.
+        host.check_open()?;
         let why = format!(
             "the call was made on the thread of {}: it would wait for itself",
             host.what()

@@ -236,7 +236,10 @@ impl Guest {
         }
         match state.phase {
             Phase::Over => {
-                let why = format!("{} has ended: its done has been called", self.what());
+                let why = format!(
+                    "{} is over: its done has been called, or is about to be",
+                    self.what()
+                );
                 Err(Error::new(error::TOO_LATE, why))
             }
             _ => Ok(()),

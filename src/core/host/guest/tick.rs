@@ -6,6 +6,7 @@ use crate::core::error::{self, Status};
 use crate::core::job::{Job, Needs};
 use crate::core::name::Name;
 use crate::core::submit;
+use crate::sys::clock::NO_WAIT;
 use crate::sys::thread;
 
 /// What comes after a tick.
@@ -98,7 +99,8 @@ impl Guest {
             return Turn::Ends(end, Some(polled));
         }
         let interrupted = state.interrupted && !cfg!(selv_mutant = "sleep_over_interrupt");
-        if ns == 0 || polled.events != Opaque::NULL || interrupted {
+        let is_due = ns == 0 || ns == NO_WAIT;
+        if is_due || polled.events != Opaque::NULL || interrupted {
             state.phase = Phase::Queued(Some(polled));
             self.leave(&mut state);
             drop(state);
