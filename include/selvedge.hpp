@@ -74,10 +74,11 @@ inline std::string last_error() {
 class error : public std::runtime_error {
  public:
   error(selv_status status, const std::string &detail)
-      : std::runtime_error(std::string(selv_status_name(status)) + ": " + detail), status_(status) {}
+      : std::runtime_error(std::string(selv_status_name(status)) + ": " + (detail.empty() ? selv_status_text(status) : detail)),
+        status_(status) {}
 
   selv_status status() const noexcept { return status_; }
-  /* The library's sentence: which lock, whose, what was expected. */
+  /* The library's sentence: which lock, whose, what was expected; what the status means, if there is none. */
   const char *detail() const noexcept { return what() + std::char_traits<char>::length(selv_status_name(status_)) + 2; }
 
  private:
@@ -126,6 +127,15 @@ inline void tell_unhandled(const char *where, selv_status status) noexcept {
     what = std::current_exception();
   }
   tell_unhandled(where, std::move(what));
+}
+
+/* The same where nothing may be thrown: "" without memory. */
+inline std::string last_error_if_there_is_memory() noexcept {
+  try {
+    return last_error();
+  } catch (...) {
+    return {};
+  }
 }
 
 /* In a handler: what was caught. What another language threw has no pointer of its own. */
@@ -303,13 +313,15 @@ class countdown {
   std::chrono::steady_clock::time_point began_;
 };
 
-/* attempt(timeout) until it succeeds or any clock's deadline has passed: that clock may be set while we wait. */
+/* attempt(timeout) until it succeeds or any clock's deadline has passed: that clock may be set while we wait. In floating point,
+ * for a difference of any two times fits into it: time_point::max() minus a time before the clock's epoch, hours in nanoseconds. */
 template <class Clock, class Duration, class Attempt>
 bool until(const std::chrono::time_point<Clock, Duration> &deadline, Attempt attempt) {
+  using wide = std::chrono::duration<long double, std::nano>;
   for (;;) {
-    const auto now = Clock::now();
-    const bool late = now >= deadline;
-    if (attempt(late ? no_wait : timeout(deadline - now))) return true;
+    const wide left = wide(deadline.time_since_epoch()) - wide(Clock::now().time_since_epoch());
+    const bool late = !(left > left.zero());
+    if (attempt(late ? no_wait : timeout(left))) return true;
     if (late) return false;
   }
 }
@@ -599,7 +611,7 @@ class completed {
         op_(c.op),
         holds_lock_(c.holds_lock != 0),
         received_(c.data, c.len),
-        detail_(c.status < 0 ? last_error() : std::string()) {}
+        detail_(c.status < 0 || c.status == SELV_OWNER_DIED ? detail::last_error_if_there_is_memory() : std::string()) {}
 
   selv_status status() const noexcept { return status_; }
   bool ok() const noexcept { return status_ >= 0; }               /* SELV_OK, or SELV_OWNER_DIED: acquired */
@@ -608,6 +620,7 @@ class completed {
   selv_op op() const noexcept { return op_; }
   bool holds_lock() const noexcept { return holds_lock_; }
   bytes &received() noexcept { return received_; } /* by a channel's recv_async */
+  const std::string &detail() const noexcept { return detail_; } /* why it failed, or whose owner died; else "" */
   /* Throws selv::error if it failed. */
   void check() const {
     if (!ok()) throw error(status_, detail_);
@@ -651,6 +664,19 @@ void on_loop<F>::operator()(completed c) {
  * nothing. */
 class [[nodiscard]] op {
  public:
+  op(const op &) = default; /* of the same operation */
+  op &operator=(const op &) = default;
+  op(op &&other) noexcept { *this = std::move(other); }
+  op &operator=(op &&other) noexcept { /* nothing is left in the other one: it is not pending() */
+    if (this != &other) {
+      status_ = std::exchange(other.status_, SELV_OK);
+      id_ = std::exchange(other.id_, 0);
+      node_ = std::move(other.node_);
+    }
+    return *this;
+  }
+  ~op() = default;
+
   bool pending() const noexcept { return status_ == SELV_PENDING; }
   bool owner_died() const noexcept { return status_ == SELV_OWNER_DIED; } /* at once, and to be made consistent */
   selv_op id() const noexcept { return id_; }
@@ -662,8 +688,9 @@ class [[nodiscard]] op {
   /* True: the callback will never be called and is gone, and what may have been granted passed on. False: too late. */
   bool abandon() {
     if (!pending() || !not_too_late(selv_op_abandon(id_))) return false;
-    node_->fn = {};
-    node_->self.reset();
+    const std::shared_ptr<detail::pending> node = node_; /* what the callable holds may be the last to hold this object */
+    node->self.reset();
+    node->fn = {};
     return true;
   }
 
@@ -680,8 +707,8 @@ class [[nodiscard]] op {
     return true;
   }
 
-  selv_status status_;
-  selv_op id_;
+  selv_status status_ = SELV_OK;
+  selv_op id_ = 0;
   std::shared_ptr<detail::pending> node_;
 };
 
@@ -693,7 +720,15 @@ op start_operation(F &&f, Start start) {
   node->self = node;
   selv_completion completion = {&detail::pending::complete, node.get(), loop};
   selv_op id = 0;
-  const selv_status status = start(&completion, &id);
+  selv_status status = SELV_OK;
+  try {
+    status = start(&completion, &id);
+  }
+  SELV_HPP_PASS_FORCED_UNWIND /* out of somebody else's callback, which ran in the call: this operation may be pending */
+  catch (...) { /* before it made the call */
+    node->self.reset();
+    throw;
+  }
   if (status != SELV_PENDING) {
     node->self.reset();
     detail::check(status);
@@ -704,7 +739,25 @@ op start_operation(F &&f, Start start) {
 
 /* ---- lock ---- */
 
+class mutex;
 class owner_died;
+
+namespace detail {
+
+/* What a lock that can be got with SELV_OWNER_DIED shares with the exceptions that hold it: its handle, which lives until both are
+ * gone, and where its object is now. */
+struct robust_handle : std::enable_shared_from_this<robust_handle> {
+  explicit robust_handle(mutex *m) noexcept : object(m) {}
+  robust_handle(const robust_handle &) = delete;
+  robust_handle &operator=(const robust_handle &) = delete;
+  ~robust_handle();
+
+  selv_lock *lock = nullptr;
+  std::atomic<mutex *> object; /* nullptr: it has ended */
+  bool to_be_freed = false;    /* by the last one that has a share */
+};
+
+}  // namespace detail
 
 /* How a lock was got. */
 enum class acquired {
@@ -721,22 +774,43 @@ class mutex {
     selv_lock_options o = SELV_LOCK_OPTIONS_INIT;
     o.name = name.c_str();
     o.flags = flags;
-    selv_lock *made = nullptr;
-    detail::check(selv_lock_new(&o, &made));
-    c_.reset(made);
+    if ((flags & SELV_LOCK_ROBUST) != 0) robust_ = std::make_shared<detail::robust_handle>(this);
+    detail::check(selv_lock_new(&o, &c_));
+    if (robust_) robust_->lock = c_;
   }
-  static mutex adopt(selv_lock *l) noexcept { return mutex(l); } /* will close and free it */
+  static mutex adopt(selv_lock *l) { return mutex(l); } /* will close and free it */
+  mutex(mutex &&other) noexcept : c_(std::exchange(other.c_, nullptr)), robust_(std::move(other.robust_)) {
+    if (robust_) robust_->object = this;
+  }
+  mutex &operator=(mutex &&other) noexcept {
+    if (this != &other) {
+      end();
+      c_ = std::exchange(other.c_, nullptr);
+      robust_ = std::move(other.robust_);
+      if (robust_) robust_->object = this;
+    }
+    return *this;
+  }
+  ~mutex() { end(); }
 
-  selv_lock *handle() const noexcept { return c_.get(); }
-  selv_lock *let_go() noexcept { return c_.let_go(); }
+  selv_lock *handle() const noexcept { return c_; }
+  /* The caller's to free, which must not be while a selv::owner_died of it lives. */
+  selv_lock *let_go() noexcept {
+    if (robust_) robust_->object = nullptr;
+    robust_.reset();
+    return std::exchange(c_, nullptr);
+  }
 
   /* -- for the standard's guards: the current task, and no lock in doubtful state --
    * Each throws selv::error: BROKEN (its owner ended), DEADLOCK (the detail spells the ring), CLOSED, CANCELLED, ...
    * With SELV_LOCK_ROBUST and a dead owner each throws selv::owner_died, which carries the lock: a std::lock_guard cannot
    * look at a return value, and so must never come to hold a lock whose data nobody has looked at. */
-  void lock() { clean(selv_lock_acquire(handle(), SELV_TASK_CURRENT, SELV_FOREVER)); }
-  bool try_lock() { return clean(selv_lock_try_acquire(handle(), SELV_TASK_CURRENT)); }
-  bool try_lock_for(timeout t) { return clean(selv_lock_acquire(handle(), SELV_TASK_CURRENT, t.ns())); }
+  void lock() { try_lock_for(forever); }
+  bool try_lock() { return clean(robust_.get(), selv_lock_try_acquire(handle(), SELV_TASK_CURRENT)); }
+  bool try_lock_for(timeout t) {
+    detail::robust_handle *const robust = robust_.get(); /* this object may be moved meanwhile */
+    return clean(robust, selv_lock_acquire(handle(), SELV_TASK_CURRENT, t.ns()));
+  }
   template <class Clock, class Duration>
   bool try_lock_until(const std::chrono::time_point<Clock, Duration> &deadline) {
     return detail::until(deadline, [this](timeout left) { return try_lock_for(left); });
@@ -761,7 +835,7 @@ class mutex {
   /* f takes a selv::completed. */
   template <class F>
   op acquire_async(F &&f, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_lock_acquire_async(handle(), t, c, out);
     });
   }
@@ -785,72 +859,104 @@ class mutex {
 
  private:
   friend class condition;
-  explicit mutex(selv_lock *l) noexcept : c_(l) {}
+  friend struct detail::robust_handle;
+  explicit mutex(selv_lock *l) {
+    if (l == nullptr) return;
+    robust_ = std::make_shared<detail::robust_handle>(this); /* it may be robust */
+    robust_->lock = c_ = l;
+  }
 
   static void drop(selv_lock *l) noexcept {
     detail::close_and_free("a selv::lock could not be freed and is left as it is", l, selv_lock_close, selv_lock_free);
+  }
+  void end() noexcept {
+    selv_lock *const l = std::exchange(c_, nullptr);
+    if (l == nullptr) return;
+    if (!robust_) return drop(l);
+    robust_->object = nullptr;
+    if (robust_.use_count() > 1) selv_lock_close(l); /* an exception that flies may hold it, and frees it when it has let go */
+    robust_->to_be_freed = true;
+    robust_.reset();
   }
   static acquired how(selv_status s) noexcept { return s == SELV_OWNER_DIED ? acquired::owner_died : acquired::clean; }
   static std::optional<acquired> how_in_time(selv_status s) {
     if (!detail::in_time(s)) return std::nullopt;
     return how(s);
   }
-  bool clean(selv_status s) {
-    if (s == SELV_OWNER_DIED) hand_to_exception();
+  static bool clean(detail::robust_handle *robust, selv_status s) {
+    if (s == SELV_OWNER_DIED) hand_to_exception(*robust);
     return detail::in_time(s);
   }
-  [[noreturn]] void hand_to_exception();
+  [[noreturn]] static void hand_to_exception(detail::robust_handle &robust);
 
-  detail::owner<selv_lock, &mutex::drop> c_;
+  selv_lock *c_ = nullptr;
+  std::shared_ptr<detail::robust_handle> robust_; /* nullptr: nobody is ever told that an owner died */
 };
+
+inline detail::robust_handle::~robust_handle() {
+  if (to_be_freed) mutex::drop(lock);
+}
 
 using lock = mutex;
 
-/* A robust lock was got whose owner had ended while holding it. The lock is held, by this exception: take() hands it over;
- * if nobody takes it, it is released unrepaired with the last copy, and from then on is SELV_E_NOT_RECOVERABLE for everybody,
- * as with a pthread robust mutex. So nobody works on data that nobody has looked at. */
+/* A robust lock was got whose owner had ended while holding it; what() names both. The lock is held, by this exception, for the task
+ * that got it: take() hands it over, and nothing else is to release it; if nobody takes it, it is released unrepaired with the last copy,
+ * and from then on is SELV_E_NOT_RECOVERABLE for everybody, as with a pthread robust mutex. So nobody works on data that nobody has
+ * looked at.
+ * If that task ends first, as a job's does when the exception comes out of it, the next task gets the lock with the same news. */
 class owner_died : public error {
  public:
-  /* The lock, for the task that got it: look at the data, lock.make_consistent(), go on. Once; then it is empty. */
+  /* The lock, for the task that got it: look at the data, lock.make_consistent(), go on. Once; then it is empty.
+   * Throws selv::error, and changes nothing: SELV_E_NOT_OWNER if the lock is not the current task's, because another one got it, or
+   * because the one that did has ended; SELV_E_STALE if the selv::lock is gone. (Where it was moved to is known.) */
   std::unique_lock<mutex> take() const {
-    mutex *m = std::exchange(held_->lock, nullptr);
-    return m == nullptr ? std::unique_lock<mutex>() : std::unique_lock<mutex>(*m, std::adopt_lock);
+    if (!held_ || !held_->open) return {};
+    selv_lock *const l = held_->robust->lock;
+    if (selv_task_current() != held_->by || selv_lock_owner(l) != held_->by)
+      throw error(SELV_E_NOT_OWNER,
+                  "a selv::owner_died cannot be taken: its lock is not the current task's (" + std::string(detail()) + ")");
+    mutex *const m = held_->robust->object;
+    if (m == nullptr)
+      throw error(SELV_E_STALE, "a selv::owner_died cannot be taken: its selv::lock is gone (" + std::string(detail()) + ")");
+    if (!held_->open.exchange(false)) return {};
+    return std::unique_lock<mutex>(*m, std::adopt_lock);
   }
 
  private:
   friend class mutex;
   struct holding {
-    holding(mutex *l, selv_task t) noexcept : lock(l), by(t) {}
+    holding(std::shared_ptr<detail::robust_handle> r, selv_task t) noexcept : robust(std::move(r)), by(t) {}
     holding(const holding &) = delete;
     holding &operator=(const holding &) = delete;
     ~holding() {
-      if (lock != nullptr) selv_lock_release(lock->handle(), by); /* STALE: `by` has exited, and passed it on itself */
+      if (open) selv_lock_release(robust->lock, by); /* STALE: `by` has exited, and passed it on itself */
     }
-    mutex *lock;
-    selv_task by;
+    const std::shared_ptr<detail::robust_handle> robust;
+    const selv_task by;
+    std::atomic<bool> open{true};
   };
-  explicit owner_died(std::shared_ptr<holding> h)
-      : error(SELV_OWNER_DIED, selv_status_text(SELV_OWNER_DIED)), held_(std::move(h)) {}
+  owner_died(std::shared_ptr<holding> h, const std::string &why) : error(SELV_OWNER_DIED, why), held_(std::move(h)) {}
 
   std::shared_ptr<holding> held_;
 };
 
-inline void mutex::hand_to_exception() {
+inline void mutex::hand_to_exception(detail::robust_handle &robust) {
   const selv_task by = selv_task_current();
   std::shared_ptr<owner_died::holding> held;
   try {
-    held = std::make_shared<owner_died::holding>(this, by);
+    held = std::make_shared<owner_died::holding>(robust.shared_from_this(), by);
   } catch (...) {
-    selv_lock_release(handle(), by);
+    selv_lock_release(robust.lock, by);
     throw;
   }
-  throw owner_died(std::move(held));
+  throw owner_died(std::move(held), last_error());
 }
 
 /* ---- condition ---- */
 
 /* A condition of one selv::lock, with the functions of std::condition_variable. The lock must outlive it.
- * A wait that throws and did not get its lock back (BROKEN, say) leaves the std::unique_lock not owning. */
+ * A wait that throws and did not get its lock back (BROKEN, say) leaves the std::unique_lock not owning. One that was refused
+ * (NOT_OWNER, STALE, ...) never let go of the lock, and leaves the std::unique_lock as it was. */
 class condition {
  public:
   explicit condition(const mutex &l, name_ref name = {}) : lock_(l.handle()) {
@@ -893,7 +999,7 @@ class condition {
   /* Always pending. The task must hold the lock, and gives it up; completed::holds_lock() says whether it has it again. */
   template <class F>
   op wait_async(F &&f, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_condition_wait_async(handle(), t, c, out);
     });
   }
@@ -920,23 +1026,23 @@ class condition {
   bool wait_once(std::unique_lock<mutex> &g, timeout t) {
     if (!g.owns_lock() || g.mutex()->handle() != lock_)
       throw error(SELV_E_NOT_OWNER, "the std::unique_lock given to selv::condition does not hold the condition's lock");
-    std::int32_t holds = 0;
-    const selv_status status = selv_condition_wait(handle(), SELV_TASK_CURRENT, t.ns(), &holds);
+    detail::robust_handle *const robust = g.mutex()->robust_.get();
+    const selv_task me = selv_task_current();
+    const bool held = selv_lock_owner(lock_) == me; /* else the call is refused, and the lock is whose it was */
+    const selv_status status = selv_condition_wait(handle(), SELV_TASK_CURRENT, t.ns(), nullptr);
     if (status == SELV_OK) return true;
-    if (status == SELV_OWNER_DIED) disown(g).hand_to_exception();
-    /* A call that was refused says nothing of the lock: ask. */
-    if (holds == 0 && selv_lock_owner(lock_) != selv_task_current()) {
-      const error why(status, last_error());
+    if (status == SELV_OWNER_DIED) {
       disown(g);
-      throw why;
+      mutex::hand_to_exception(*robust);
     }
+    /* Not the call's own answer: a refused one says that nothing is held, whatever is. */
+    if (held && selv_lock_owner(lock_) != me) disown(g);
     return detail::in_time(status);
   }
 
-  static mutex &disown(std::unique_lock<mutex> &g) noexcept {
+  static void disown(std::unique_lock<mutex> &g) noexcept {
     mutex *m = g.release();
     g = std::unique_lock<mutex>(*m, std::defer_lock);
-    return *m;
   }
 
   selv_lock *lock_;
@@ -973,7 +1079,7 @@ class semaphore {
   }
   template <class F>
   op acquire_async(F &&f, std::uint64_t n = 1, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_semaphore_acquire_async(handle(), t, n, c, out);
     });
   }
@@ -1021,7 +1127,7 @@ class limiter {
   }
   template <class F>
   op acquire_async(F &&f, selv_task borrower = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_limiter_acquire_async(handle(), borrower, c, out);
     });
   }
@@ -1039,7 +1145,7 @@ class limiter {
   }
   template <class F>
   op acquire_on_behalf_of_async(F &&f, std::uint64_t borrower, selv_task waiter = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_limiter_acquire_on_behalf_of_async(handle(), waiter, borrower, c, out);
     });
   }
@@ -1122,7 +1228,7 @@ class event {
   }
   template <class F>
   op wait_async(F &&f, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_event_wait_async(handle(), t, c, out);
     });
   }
@@ -1162,7 +1268,7 @@ class parking_lot {
   }
   template <class F>
   op park_async(F &&f, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_parking_lot_park_async(handle(), t, c, out);
     });
   }
@@ -1234,7 +1340,7 @@ class channel {
   }
   template <class F>
   op send_async(F &&f, std::string_view data, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_channel_send_async(handle(), t, data.data(), data.size(), c, out);
     });
   }
@@ -1262,7 +1368,7 @@ class channel {
   /* Always pending; the message is in completed::received(). */
   template <class F>
   op recv_async(F &&f, selv_task t = SELV_TASK_CURRENT) {
-    return start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
+    return selv::start_operation(std::forward<F>(f), [&](const selv_completion *c, selv_op *out) {
       return selv_channel_recv_async(handle(), t, c, out);
     });
   }
@@ -1435,6 +1541,7 @@ class hook_options {
 class hook {
  public:
   hook(selv_cache *cache, hook_options options) {
+    if (!options.calls_) throw error(SELV_E_NULL, "these selv::hook_options have been used or moved from");
     selv_hook_options o = SELV_HOOK_OPTIONS_INIT;
     detail::hook_calls &calls = *options.calls_;
     o.flags = options.flags_;
@@ -1496,9 +1603,15 @@ namespace detail {
 
 inline std::vector<selv_hook *> handles_of(hook_list hooks) {
   std::vector<selv_hook *> handles;
-  handles.reserve(hooks.size() + 1); /* so that data() is never NULL, which would mean "every hook" */
+  handles.reserve(hooks.size());
   for (const hook &h : hooks) handles.push_back(h.handle());
   return handles;
+}
+
+/* Never NULL, which would mean "every hook": an empty vector's data() may be. */
+inline selv_hook *const *list_of(const std::vector<selv_hook *> &handles) noexcept {
+  static selv_hook *const none = nullptr;
+  return handles.empty() ? &none : handles.data();
 }
 
 }  // namespace detail
@@ -1623,7 +1736,7 @@ class job_options {
     selv_job_options o = SELV_JOB_OPTIONS_INIT;
     o.name = name_ ? name_->c_str() : nullptr;
     if (attach_) {
-      o.attach = attach_->data();
+      o.attach = detail::list_of(*attach_);
       o.attach_len = attach_->size();
     }
     o.limiter = limiter_;
@@ -1872,10 +1985,11 @@ class cache {
   template <class Range, class D>
   std::size_t submit_many(Range &&callables, const D &deliver, const job_options &options = {}) {
     using F = std::decay_t<decltype(*std::begin(callables))>;
-    using body_type = detail::job_body<detail::result_of<F>, F, detail::to_callable<D>>;
+    using to = detail::to_callable<std::decay_t<const D &>>;
+    using body_type = detail::job_body<detail::result_of<F>, F, to>;
     std::vector<std::shared_ptr<body_type>> bodies;
     std::vector<selv_job_options> jobs;
-    for (auto &f : callables) bodies.push_back(std::make_shared<body_type>(std::move(f), detail::to_callable<D>{deliver}));
+    for (auto &&f : callables) bodies.push_back(std::make_shared<body_type>(std::move(f), to{deliver}));
     for (auto &body : bodies) jobs.push_back(detail::options_for(*body, options));
     for (auto &body : bodies) body->self = body; /* nothing throws from here on */
     std::size_t accepted = 0;
@@ -1951,7 +2065,7 @@ class thread_scope {
   /* With exactly these hooks; {}: none. */
   thread_scope(const cache &c, hook_list hooks) : cache_(c.share()) {
     const std::vector<selv_hook *> handles = detail::handles_of(hooks);
-    detail::check(selv_thread_enter(cache_.handle(), handles.data(), handles.size()));
+    detail::check(selv_thread_enter(cache_.handle(), detail::list_of(handles), handles.size()));
   }
   thread_scope(const thread_scope &) = delete;
   thread_scope &operator=(const thread_scope &) = delete;
@@ -2011,7 +2125,7 @@ class polling {
     const std::shared_ptr<state> s = taken();
     selv_outcome o = {SELV_OK, 0, nullptr};
     o.code = s->fn(s->arg, &o.value);
-    std::exchange(s->deliver, nullptr)(s->arg, &o);
+    if (const selv_deliver_fn deliver = s->deliver.exchange(nullptr)) deliver(s->arg, &o);
   }
   /* On a worker of this cache, as if there were no start_soon. */
   void start_on(const cache &c) {
@@ -2020,7 +2134,10 @@ class polling {
     s->deliver = nullptr; /* the library's, or refused */
     detail::check(status);
   }
-  const std::string &name() const noexcept { return state_->name; }
+  const std::string &name() const {
+    if (!state_) throw error(SELV_E_NULL, "this poll of a guest has been called before");
+    return state_->name;
+  }
 
  private:
   friend struct detail::guest_body;
@@ -2030,10 +2147,10 @@ class polling {
     state &operator=(const state &) = delete;
     ~state() {
       const selv_outcome o = {SELV_E_BROKEN, 0, nullptr};
-      if (deliver != nullptr) deliver(arg, &o);
+      if (const selv_deliver_fn d = deliver) d(arg, &o);
     }
     selv_job_fn fn;
-    selv_deliver_fn deliver;
+    std::atomic<selv_deliver_fn> deliver; /* a started_by that throws may have passed the poll to a thread before */
     void *arg;
     std::string name;
   };

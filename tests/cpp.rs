@@ -1,6 +1,6 @@
 //! The C++ header: alone, in two translation units, and every program in `c-tests/cpp/`, compiled by g++ and clang++ as C++17
-//! and C++20 with no warning, and once with the address sanitizer. One trial each: `gxx_cxx17::locks`. The programs in
-//! `docs/cpp.md` are compiled as they stand there.
+//! and C++20 with no warning, and once with sanitizers. One trial each: `gxx_cxx17::locks`. The programs in
+//! `docs/cpp.md` are compiled and run as they stand there.
 
 mod support;
 
@@ -48,11 +48,14 @@ fn dialects() -> Vec<Dialect> {
     .collect()
 }
 
-fn with_address_sanitizer() -> Dialect {
+fn with_sanitizers() -> Dialect {
     let flags = [
         "-std=c++17",
         "-O0",
-        "-fsanitize=address",
+        "-fsanitize=address,undefined",
+        // g++ takes any handler of `abi::__forced_unwind &`, as of the end of a thread, for a reference to nothing.
+        "-fno-sanitize=null",
+        "-fno-sanitize-recover=undefined",
         "-fno-omit-frame-pointer",
     ];
     Dialect {
@@ -102,7 +105,7 @@ fn trials() -> Result<Vec<Trial>, String> {
         }));
         trials.push(trial(&dialect, "documentation", documentation));
     }
-    for dialect in dialects().into_iter().chain([with_address_sanitizer()]) {
+    for dialect in dialects().into_iter().chain([with_sanitizers()]) {
         for source in &programs {
             // `/* without: asan */` in its first lines: it cannot be built or run so, for a reason that stands beside it.
             if program::directive(source, "without")?.as_deref() == Some(dialect.name) {
@@ -230,39 +233,76 @@ fn compiles(dialect: &Dialect, text: &str) -> Result<(), String> {
     output_of(compiler(dialect).arg("-fsyntax-only").arg(file)).map(drop)
 }
 
-/// The C++ blocks of the guide as they stand there, each in a namespace of its own but for the one with `main`.
-fn documentation(dialect: &Dialect) -> Result<(), String> {
-    let page = root().join("docs/cpp.md");
+/// A C++ block of the guide.
+struct Block {
+    /// The page's line that it begins on.
+    line: usize,
+    text: String,
+}
+
+impl Block {
+    fn is_program(&self) -> bool {
+        self.text.contains("int main(")
+    }
+}
+
+fn blocks_of(page: &Path) -> Result<Vec<Block>, String> {
     let text =
-        fs::read_to_string(&page).map_err(|e| format!("cannot read {}: {e}", page.display()))?;
-    let mut includes = "#include <selvedge.hpp>\n".to_owned();
-    let mut blocks = String::new();
-    let mut inside: Option<String> = None;
+        fs::read_to_string(page).map_err(|e| format!("cannot read {}: {e}", page.display()))?;
+    let mut blocks = Vec::new();
+    let mut inside: Option<Block> = None;
     for (number, line) in (1..).zip(text.lines()) {
         match &mut inside {
             None if line == "```cpp" => {
-                // So that the compiler speaks of the page's own lines.
-                inside = Some(format!("#line {} \"{}\"\n", number + 1, page.display()));
+                let (line, text) = (number + 1, String::new());
+                inside = Some(Block { line, text });
             }
             None => {}
-            Some(block) if line == "```" => {
-                blocks += &match block.contains("int main(") {
-                    true => std::mem::take(block),
-                    false => format!("namespace at_line_{number} {{\n{block}}}\n"),
-                };
-                inside = None;
-            }
-            Some(block) if line.starts_with("#include") => {
-                includes += &format!("{line}\n");
-                *block += "\n";
-            }
-            Some(block) => *block += &format!("{line}\n"),
+            Some(_) if line == "```" => blocks.extend(inside.take()),
+            Some(block) => block.text += &format!("{line}\n"),
         }
     }
-    if blocks.is_empty() {
-        return Err(format!("{} has no C++ program", page.display()));
+    Ok(blocks)
+}
+
+/// The programs of the guide are built and run as they stand there, with nothing added; the other blocks are compiled after an
+/// `#include <selvedge.hpp>`, as the page says, each in a namespace of its own.
+fn documentation(dialect: &Dialect) -> Result<(), String> {
+    let page = root().join("docs/cpp.md");
+    let (programs, parts): (Vec<Block>, Vec<Block>) =
+        blocks_of(&page)?.into_iter().partition(Block::is_program);
+    if programs.is_empty() || parts.is_empty() {
+        return Err(format!(
+            "{} has {} programs and {} parts of one",
+            page.display(),
+            programs.len(),
+            parts.len()
+        ));
     }
-    compiles(dialect, &(includes + &blocks))
+    let dir = out_dir().join("cpp").join(dialect.name);
+    fs::create_dir_all(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
+    for Block { line, text } in &programs {
+        let source = dir.join(format!("docs_cpp_md_{line}.cpp"));
+        fs::write(&source, text).map_err(|e| format!("cannot write {}: {e}", source.display()))?;
+        run_one(dialect, &[source])
+            .map_err(|e| format!("{}:{line}, as it stands there: {e}", page.display()))?;
+    }
+    let mut text = "#include <selvedge.hpp>\n".to_owned();
+    for part in parts {
+        let Block { line, text: block } = part;
+        if block.contains("#include") {
+            return Err(format!(
+                "{}:{line}: an include in a part of a program",
+                page.display()
+            ));
+        }
+        // So that the compiler speaks of the page's own lines.
+        text += &format!(
+            "namespace at_line_{line} {{\n#line {line} \"{}\"\n{block}}}\n",
+            page.display()
+        );
+    }
+    compiles(dialect, &text)
 }
 
 /// The header is to cover the whole C interface: each function is called in it.

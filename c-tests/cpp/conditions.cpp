@@ -124,6 +124,62 @@ static void misuse() {
   CHECK_EQ_U64(l.owner(), selv::current_task());
 }
 
+/* Who is refused a wait has let go of nothing, and the guard goes on holding the lock for the task that it is of. */
+static void a_refused_wait_changes_nothing() {
+  selv::lock l("own");
+  selv::condition c(l);
+  selv::task gone("gone");
+  {
+    std::unique_lock<selv::lock> g(l);
+    const selv_task owner = selv::current_task();
+    {
+      const selv::task other("other");
+      const selv::task_scope scope(other);
+      EXPECT_ERROR(SELV_E_NOT_OWNER, c.wait(g));
+      EXPECT_ERROR(SELV_E_NOT_OWNER, (void)c.wait_for(g, 1ms));
+      EXPECT_ERROR(SELV_E_NOT_OWNER, (void)c.wait_until(g, std::chrono::system_clock::now() + 1h, [] { return false; }));
+      CHECK(g.owns_lock());
+    }
+    {
+      const selv::task_scope scope(gone);
+      gone.exit();
+      EXPECT_ERROR(SELV_E_STALE, c.wait(g));
+      CHECK(g.owns_lock());
+    }
+    c.close();
+    EXPECT_ERROR(SELV_E_CLOSED, c.wait(g));
+    CHECK(g.owns_lock());
+    CHECK_EQ_U64(l.owner(), owner);
+  }
+  CHECK_EQ_U64(l.owner(), 0);
+
+  selv::lock doubtful("ledger", SELV_LOCK_ROBUST);
+  selv::condition changed(doubtful);
+  tasked("Ann", [&] { (void)doubtful.acquire(); }).join();
+  CHECK(doubtful.acquire() == selv::acquired::owner_died);
+  std::unique_lock<selv::lock> g(doubtful, std::adopt_lock);
+  EXPECT_ERROR(SELV_E_INVAL, changed.wait(g)); /* the data first */
+  CHECK(g.owns_lock());
+  doubtful.make_consistent();
+}
+
+/* What ends a wait that has begun is told by who has the lock then. */
+static void a_guard_whose_task_exits_while_it_waits() {
+  selv::lock l("own");
+  selv::condition c(l);
+  selv::task waiter("waiter");
+  std::thread waits([&] {
+    const selv::task_scope scope(waiter);
+    std::unique_lock<selv::lock> g(l);
+    EXPECT_ERROR(SELV_E_CANCELLED, c.wait(g));
+    CHECK(!g.owns_lock());
+  });
+  wait_for_sleepers(c, 1);
+  waiter.exit();
+  waits.join();
+  CHECK_EQ_U64(l.owner(), 0);
+}
+
 static void a_guard_whose_lock_broke_holds_nothing() {
   selv::lock l("ledger");
   selv::condition c(l, "changed");
@@ -214,6 +270,8 @@ int main() {
   CHECK_RUN(times);
   CHECK_RUN(a_notified_wait_is_no_timeout);
   CHECK_RUN(misuse);
+  CHECK_RUN(a_refused_wait_changes_nothing);
+  CHECK_RUN(a_guard_whose_task_exits_while_it_waits);
   CHECK_RUN(a_guard_whose_lock_broke_holds_nothing);
   CHECK_RUN(a_robust_lock_comes_back_in_the_exception);
   CHECK_RUN(interrupted_and_closed_waits_hold_the_lock);

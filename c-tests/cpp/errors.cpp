@@ -28,6 +28,11 @@ static void an_error_is_a_runtime_error_and_copies() {
   }
 }
 
+static void without_a_detail_the_status_speaks() {
+  CHECK_STR(selv::error(SELV_E_BUSY, "").detail(), selv_status_text(SELV_E_BUSY));
+  CHECK_STR(selv::error(SELV_E_BUSY, "in use").what(), "SELV_E_BUSY: in use");
+}
+
 static void a_long_detail_is_kept_whole() {
   const std::string name(1000, 'x');
   selv::cache c;
@@ -183,6 +188,7 @@ static_assert(!std::is_convertible_v<selv_lock *, selv::lock> && !std::is_conver
 int main() {
   CHECK_RUN(an_error_has_status_name_and_detail);
   CHECK_RUN(an_error_is_a_runtime_error_and_copies);
+  CHECK_RUN(without_a_detail_the_status_speaks);
   CHECK_RUN(a_long_detail_is_kept_whole);
   CHECK_RUN(versions);
   CHECK_RUN(durations_become_nanoseconds);

@@ -352,6 +352,7 @@ static void threads_of_the_hosts_own_poll() {
       }
       poll();
       EXPECT_ERROR(SELV_E_NULL, poll());
+      EXPECT_ERROR(SELV_E_NULL, (void)poll.name());
       {
         const std::lock_guard<std::mutex> hold(mutex);
         registered.erase(std::this_thread::get_id());
@@ -395,6 +396,25 @@ static void a_start_soon_may_refuse() {
   DRAIN_UNTIL(l, t->end);
   CHECK_STATUS(t->end->status(), SELV_E_CLOSED);
   CHECK(t->polls == 0);
+}
+
+/* It has passed the poll on, and then throws: the run ends with that, whatever becomes of the poll. */
+static void a_start_soon_may_refuse_too_late() {
+  for (int called = 0; called < 2; called++) {
+    selv::host_loop l;
+    auto t = a_loop();
+    t->next = 1ms;
+    std::thread elsewhere;
+    const selv::guest g(l, t, selv::guest_options().started_by([&](selv::polling p) {
+      elsewhere = std::thread([called, poll = std::move(p)]() mutable {
+        if (called != 0) poll();
+      });
+      throw failure{9};
+    }));
+    DRAIN_UNTIL(l, t->end);
+    elsewhere.join();
+    check_failure(*t, 9);
+  }
 }
 
 static void a_poll_that_is_let_go_of() {
@@ -454,6 +474,7 @@ int main() {
   CHECK_RUN(threads_of_the_hosts_own_poll);
   CHECK_RUN(a_start_soon_may_end_in_the_cache);
   CHECK_RUN(a_start_soon_may_refuse);
+  CHECK_RUN(a_start_soon_may_refuse_too_late);
   CHECK_RUN(a_poll_that_is_let_go_of);
   CHECK_RUN(a_storm_of_interrupts);
   return 0;

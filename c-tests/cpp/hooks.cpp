@@ -212,9 +212,20 @@ static void a_job_names_its_hooks() {
   c.submit([&] { j.note("lazy"); }, selv::job_options().needs({lazy})).get();
   CHECK_STR(j.text().c_str(), "none lazy.start lazy.before lazy lazy.after");
   CHECK(!usual.stats().starts);
+  const selv::job_options none = selv::job_options().needs({}), copied = none;
+  c.submit([&] { CHECK(!usual.is_attached()); }, copied).get(); /* none, and not every one */
+  CHECK(!usual.stats().starts);
   selv::job_options both = selv::job_options().named("both").needs({usual, lazy});
   c.submit([&] { CHECK(usual.is_attached() && lazy.is_attached()); }, both).get();
   c.submit([&] { CHECK(usual.is_attached()); }).get();
+}
+
+static void options_of_a_hook_are_used_once() {
+  selv::cache c;
+  journal j;
+  selv::hook_options options = noting(j, "once");
+  const selv::hook h = c.register_hook(std::move(options));
+  EXPECT_ERROR(SELV_E_NULL, (void)c.register_hook(std::move(options)));
 }
 
 /* ---- the end of a hook ---- */
@@ -345,6 +356,7 @@ int main() {
   CHECK_RUN(an_old_failure_is_not_blamed_for_a_new_one);
   CHECK_RUN(what_exit_and_after_throw_is_heard);
   CHECK_RUN(a_job_names_its_hooks);
+  CHECK_RUN(options_of_a_hook_are_used_once);
   CHECK_RUN(the_end_of_a_hook_waits_for_its_callables);
   CHECK_RUN(the_end_of_a_hook_on_its_own_worker_only_begins);
   CHECK_RUN(a_hook_that_is_kept);

@@ -46,6 +46,41 @@ static void values_of_every_kind() {
   CHECK(kept != nullptr);
 }
 
+/* Each is had as it was returned: never copied, if it cannot be. */
+static void values_that_are_const_or_only_move() {
+  selv::cache c;
+  gate delivered;
+  struct only_moves {
+    explicit only_moves(int n) : value(n) {}
+    only_moves(only_moves &&) = default;
+    only_moves &operator=(only_moves &&) = delete;
+    int value;
+  };
+  CHECK(c.submit([] { return only_moves(1); }).get().value == 1);
+  selv::outcome<only_moves> taken = c.submit([] { return only_moves(2); }).take();
+  CHECK(taken.has_value() && taken.get().value == 2);
+  CHECK(c.run([] { return only_moves(3); }).value == 3);
+  c.submit([] { return only_moves(4); },
+           [&](selv::outcome<only_moves> o) {
+             CHECK(o.get().value == 4);
+             delivered.open();
+           });
+  c.start_soon([] { return std::make_unique<int>(5); },
+               [&](selv::outcome<std::unique_ptr<int>> o) {
+                 CHECK(*o.get() == 5);
+                 delivered.open();
+               });
+  delivered.wait(2);
+  const auto of_const = []() -> const std::string { return std::string(100, 'x'); };
+  CHECK(c.submit(of_const).get() == std::string(100, 'x'));
+  CHECK(c.run(of_const) == std::string(100, 'x'));
+  selv::lock l;
+  std::unique_lock<selv::lock> g = c.run([&] { return std::unique_lock<selv::lock>(l, std::defer_lock); });
+  CHECK(!g.owns_lock() && g.mutex() == &l);
+  std::optional<selv::event> event = c.run([] { return std::make_optional<selv::event>(); });
+  CHECK(event && !event->is_set());
+}
+
 static int plain() { return 9; }
 
 struct once {
@@ -342,6 +377,20 @@ static void run_on_the_last_worker_is_a_deadlock() {
 
 /* ---- many ---- */
 
+static std::atomic<int> told_to_a_function{0};
+static void tell_a_function(selv::outcome<int> o) { told_to_a_function += o.get(); }
+
+static void many_of_any_range() {
+  selv::cache c;
+  int (*const functions[])() = {plain, plain, plain};
+  CHECK_EQ_U64(c.submit_many(functions, tell_a_function), 3);
+  const std::vector<std::function<int()>> constant(2, plain);
+  CHECK_EQ_U64(c.submit_many(constant, tell_a_function), 2);
+  CHECK(constant.front() != nullptr);
+  c.shutdown();
+  CHECK(told_to_a_function == 5 * 9);
+}
+
 static void many_at_once() {
   selv::cache c;
   std::atomic<int> sum{0}, gone{0};
@@ -468,6 +517,7 @@ static void a_trace_records_the_jobs() {
 
 int main() {
   CHECK_RUN(values_of_every_kind);
+  CHECK_RUN(values_that_are_const_or_only_move);
   CHECK_RUN(callables_of_every_kind);
   CHECK_RUN(a_job_is_taken_once);
   CHECK_RUN(a_job_outlives_its_handle);
@@ -488,6 +538,7 @@ int main() {
   CHECK_RUN(run_gives_and_throws);
   CHECK_RUN(run_in_time_or_not_at_all);
   CHECK_RUN(run_on_the_last_worker_is_a_deadlock);
+  CHECK_RUN(many_of_any_range);
   CHECK_RUN(many_at_once);
   CHECK_RUN(what_a_callable_holds_goes_before_it_is_delivered);
   CHECK_RUN(references_to_one_cache);

@@ -135,6 +135,65 @@ static void objects_move_with_what_waits_on_them() {
   CHECK(events.front().is_set() && !events.back().is_set());
 }
 
+/* Each is itself after being moved to itself, and another's after a swap: nothing is freed twice, and nothing left behind. */
+template <class T>
+static void moves_to_itself_and_swaps(T a, T b) {
+  const auto first = a.handle(), second = b.handle();
+  T &self = a;
+  a = std::move(self);
+  CHECK(a.handle() == first);
+  std::swap(a, b);
+  CHECK(a.handle() == second && b.handle() == first);
+  std::swap(a, self);
+  CHECK(a.handle() == second);
+  T c = std::move(a);
+  a = std::move(b); /* into a moved-from one */
+  CHECK(a.handle() == first && c.handle() == second && b.handle() == nullptr);
+  c = std::move(a); /* and onto one, which ends what it had */
+  CHECK(c.handle() == first && a.handle() == nullptr);
+  static_assert(std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T>);
+  static_assert(!std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>);
+  static_assert(std::is_nothrow_destructible_v<T>);
+}
+
+static void objects_move_to_themselves_and_swap() {
+  moves_to_itself_and_swaps(selv::lock("a"), selv::lock("b"));
+  moves_to_itself_and_swaps(selv::lock("a", SELV_LOCK_ROBUST), selv::lock("b", SELV_LOCK_ROBUST));
+  moves_to_itself_and_swaps(selv::lock("a"), selv::lock("b", SELV_LOCK_ROBUST));
+  const selv::lock l;
+  moves_to_itself_and_swaps(selv::condition(l), selv::condition(l));
+  moves_to_itself_and_swaps(selv::semaphore(1), selv::semaphore(2));
+  moves_to_itself_and_swaps(selv::limiter(1), selv::limiter(2));
+  moves_to_itself_and_swaps(selv::event("a"), selv::event("b"));
+  moves_to_itself_and_swaps(selv::parking_lot("a"), selv::parking_lot("b"));
+  moves_to_itself_and_swaps(selv::channel(1), selv::channel(2));
+  moves_to_itself_and_swaps(selv::host_loop("a"), selv::host_loop("b"));
+  selv::cache c;
+  moves_to_itself_and_swaps(selv::cache(), c.share());
+  moves_to_itself_and_swaps(c.register_hook(selv::hook_options("a")), c.register_hook(selv::hook_options("b")));
+  moves_to_itself_and_swaps(c.submit([] { return 1; }), c.submit([] { return 2; }));
+  selv::task one("one"), two("two");
+  const selv_task first = one.id();
+  selv::task &self = one;
+  one = std::move(self);
+  std::swap(one, two);
+  CHECK_EQ_U64(two.id(), first);
+  one = std::move(two); /* exits the other */
+  CHECK(one.id() == first && two.id() == 0);
+  EXPECT_ERROR(SELV_E_INVAL, two.exit());
+  selv::limiter lent(2, "lent");
+  {
+    selv::limiter::token token = lent.borrow();
+    selv::limiter::token &same = token;
+    token = std::move(same);
+    CHECK_EQ_U64(lent.stats().borrowed, 1);
+    const selv::limiter::token other = std::move(token);
+    selv::limiter moved = std::move(lent); /* a token is of the limiter, wherever that is */
+    lent = std::move(moved);
+  }
+  CHECK_EQ_U64(lent.stats().borrowed, 0);
+}
+
 static void every_moved_from_object_answers() {
   selv::lock l;
   selv::condition c(l);
@@ -185,6 +244,7 @@ int main() {
   CHECK_RUN(a_lock_whose_condition_lives_is_left_as_it_is);
   CHECK_RUN(an_exception_on_the_way_frees_all);
   CHECK_RUN(objects_move_with_what_waits_on_them);
+  CHECK_RUN(objects_move_to_themselves_and_swap);
   CHECK_RUN(every_moved_from_object_answers);
   CHECK_RUN(bad_names_are_refused);
   CHECK_RUN(a_lock_from_c);

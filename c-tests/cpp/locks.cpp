@@ -91,6 +91,40 @@ static void unique_lock_in_time() {
   l.unlock();
 }
 
+/* A clock whose times lie before its epoch, as those of std::chrono::file_clock do. */
+struct before_its_epoch {
+  using duration = std::chrono::nanoseconds;
+  using rep = duration::rep;
+  using period = duration::period;
+  using time_point = std::chrono::time_point<before_its_epoch>;
+  static constexpr bool is_steady = true;
+  static time_point now() { return time_point(std::chrono::steady_clock::now().time_since_epoch() - 24h * 365 * 200); }
+};
+
+static void a_deadline_of_any_clock() {
+  selv::lock l;
+  holder other(l);
+  CHECK(!l.try_lock_until(std::chrono::system_clock::time_point::min()));
+  CHECK(!l.try_lock_until(before_its_epoch::time_point::min()));
+  CHECK(!l.try_lock_until(std::chrono::time_point<before_its_epoch, std::chrono::hours>::min()));
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(!l.try_lock_until(before_its_epoch::now() + 20ms));
+  CHECK(std::chrono::steady_clock::now() - began >= 20ms);
+  std::vector<std::unique_ptr<tasked>> patient;
+  const auto waits_until = [&](auto deadline) {
+    patient.push_back(std::make_unique<tasked>("patient", [&l, deadline] {
+      const std::unique_lock<selv::lock> g(l, deadline);
+      CHECK(g.owns_lock());
+    }));
+  };
+  waits_until(std::chrono::steady_clock::time_point::max());
+  waits_until(before_its_epoch::time_point::max()); /* less a time before the epoch: more than fits */
+  waits_until(std::chrono::time_point<std::chrono::system_clock, std::chrono::hours>::max());
+  wait_for_waiters(l, patient.size());
+  other.end();
+  for (auto &t : patient) t->join();
+}
+
 static void a_timed_wait_that_is_granted() {
   selv::lock l;
   holder other(l);
@@ -353,6 +387,167 @@ static void a_guard_never_gets_doubtful_data() {
   const std::lock_guard<selv::lock> g(l); /* as good as new */
 }
 
+/* The handler of a selv::owner_died that comes out of attempt(). */
+template <class Attempt, class Handler>
+static void when_the_owner_died(Attempt attempt, Handler handler) {
+  try {
+    attempt();
+  } catch (const selv::owner_died &died) {
+    return handler(died);
+  }
+  check_fail(__FILE__, __LINE__, "the lock's owner did not die");
+}
+
+static void it_names_the_lock_and_who_died() {
+  selv::lock l("ledger", SELV_LOCK_ROBUST);
+  orphan(l, "Ann");
+  EXPECT_ERROR(SELV_E_NOT_OWNER, l.release()); /* an older sentence */
+  when_the_owner_died([&] { l.lock(); },
+                      [&](const selv::owner_died &died) {
+                        EXPECT_HAS(died.what(), "SELV_OWNER_DIED: ");
+                        EXPECT_HAS(died.detail(), "ledger");
+                        EXPECT_HAS(died.detail(), "Ann");
+                        const std::unique_lock<selv::lock> g = died.take();
+                        l.make_consistent();
+                      });
+}
+
+/* Unwinding destroys the lock that the exception holds: it is left, released and freed when the exception goes. */
+static void the_lock_may_end_while_the_exception_flies() {
+  gate sent_away;
+  selv::task later("later");
+  selv_lock *handle = nullptr;
+  const auto work = [&] {
+    const auto l = std::make_unique<selv::lock>("ledger", SELV_LOCK_ROBUST);
+    handle = l->handle();
+    orphan(*l, "Ann");
+    const auto lock_all = [&] {
+      const std::lock_guard<selv::lock> g(*l);
+      check_fail(__FILE__, __LINE__, "a guard got doubtful data");
+    };
+    try {
+      lock_all();
+    } catch (...) {
+      const selv::op op = l->acquire_async(
+          [&](selv::completed c) {
+            CHECK_STATUS(c.status(), SELV_E_CLOSED);
+            sent_away.open();
+          },
+          later.id());
+      CHECK(op.pending());
+      throw;
+    }
+  };
+  std::exception_ptr kept;
+  when_the_owner_died(work, [&](const selv::owner_died &died) {
+    sent_away.wait();
+    EXPECT_HAS(EXPECT_ERROR(SELV_E_STALE, (void)died.take()).what(), "gone");
+    CHECK_EQ_U64(selv_lock_owner(handle), selv::current_task());
+    kept = std::current_exception();
+  });
+  CHECK_EQ_U64(selv_lock_owner(handle), selv::current_task());
+  CHECK(selv::wait_graph().find("ledger") != std::string::npos);
+  kept = nullptr;
+  CHECK(selv::wait_graph(selv::graph::json).find("ledger") == std::string::npos); /* nothing is left */
+}
+
+static void the_lock_may_move_while_the_exception_flies() {
+  const auto lock_all = [](std::vector<selv::lock> &locks) {
+    const std::lock_guard<selv::lock> g(locks.front());
+    check_fail(__FILE__, __LINE__, "a guard got doubtful data");
+  };
+  std::vector<selv::lock> locks;
+  const auto a_dead_owner = [&] {
+    locks.clear();
+    locks.emplace_back("ledger", SELV_LOCK_ROBUST);
+    locks.shrink_to_fit();
+    orphan(locks.front(), "Ann");
+  };
+  a_dead_owner();
+  when_the_owner_died([&] { lock_all(locks); },
+                      [&](const selv::owner_died &died) {
+                        const selv::lock *const before = &locks.front();
+                        locks.emplace_back("another");
+                        CHECK(&locks.front() != before);
+                        const std::unique_lock<selv::lock> g = died.take();
+                        CHECK(g.owns_lock() && g.mutex() == &locks.front());
+                        locks.front().make_consistent();
+                      });
+  CHECK_EQ_U64(locks.front().owner(), 0);
+  a_dead_owner();
+  when_the_owner_died([&] { lock_all(locks); },
+                      [&](const selv::owner_died &) { /* which nobody takes */
+                        selv::lock other;
+                        std::swap(other, locks.front());
+                        locks.push_back(std::move(other));
+                      });
+  CHECK_EQ_U64(locks.back().owner(), 0);
+  EXPECT_ERROR(SELV_E_NOT_RECOVERABLE, locks.back().lock());
+  locks.front().lock(); /* the other one */
+  locks.front().unlock();
+}
+
+/* The lock belongs to the task that got it. Nobody else's guard may claim it, and the try changes nothing. */
+static void only_the_task_that_got_it_takes_it() {
+  selv::lock l("ledger", SELV_LOCK_ROBUST);
+  orphan(l, "Ann");
+  when_the_owner_died([&] { l.lock(); },
+                      [&](const selv::owner_died &died) {
+                        const selv_task heir = selv::current_task();
+                        tasked("other", [&] {
+                          const selv::error e = EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take());
+                          EXPECT_HAS(e.what(), "not the current task's");
+                        }).join();
+                        {
+                          const selv::task coroutine("coroutine");
+                          const selv::task_scope scope(coroutine);
+                          EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take());
+                        }
+                        CHECK_EQ_U64(l.owner(), heir);
+                        const std::unique_lock<selv::lock> g = died.take();
+                        CHECK(g.owns_lock());
+                        l.make_consistent();
+                      });
+  const std::lock_guard<selv::lock> g(l);
+}
+
+/* Not even if it is still the current one. */
+static void nor_does_a_task_that_has_exited() {
+  selv::lock l("ledger", SELV_LOCK_ROBUST);
+  orphan(l, "Ann");
+  selv::task heir("heir");
+  std::optional<selv::task_scope> scope(std::in_place, heir);
+  when_the_owner_died([&] { l.lock(); },
+                      [&](const selv::owner_died &died) {
+                        heir.exit();
+                        EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take());
+                        scope.reset();
+                        EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take());
+                        CHECK(l.acquire() == selv::acquired::owner_died);
+                        EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take()); /* this one is not its */
+                      });
+  CHECK_EQ_U64(l.owner(), selv::current_task()); /* nor was it released by the exception */
+  l.make_consistent();
+  l.release();
+}
+
+/* What an exception that outlives its task knows of the lock must not be used: it may have been freed since. */
+static void the_exception_may_outlive_task_and_lock() {
+  selv::cache c;
+  std::optional<selv::lock> l(std::in_place, "ledger", SELV_LOCK_ROBUST);
+  orphan(*l, "Ann");
+  auto job = c.submit([&] { const std::lock_guard<selv::lock> g(*l); });
+  const std::exception_ptr kept = job.take().exception();
+  CHECK(kept != nullptr);
+  l.reset();
+  CHECK(selv::wait_graph(selv::graph::json).find("ledger") != std::string::npos); /* as long as somebody may ask for it */
+  try {
+    std::rethrow_exception(kept);
+  } catch (const selv::owner_died &died) {
+    EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take());
+  }
+}
+
 static void each_way_to_lock_hands_it_to_the_exception() {
   selv::lock l("ledger", SELV_LOCK_ROBUST);
   const auto expect_died = [&](auto attempt) {
@@ -400,7 +595,9 @@ static void out_of_a_job_it_carries_nothing_any_more() {
   try {
     job.get();
     CHECK(false);
-  } catch (const selv::owner_died &) {
+  } catch (const selv::owner_died &died) {
+    EXPECT_ERROR(SELV_E_NOT_OWNER, (void)died.take());
+    CHECK_EQ_U64(l.owner(), 0);
   }
   CHECK(l.acquire() == selv::acquired::owner_died); /* the job was its next owner, and ended */
   l.make_consistent();
@@ -452,6 +649,7 @@ int main() {
   CHECK_RUN(guards_count_right);
   CHECK_RUN(unique_lock_deferred_tried_and_adopted);
   CHECK_RUN(unique_lock_in_time);
+  CHECK_RUN(a_deadline_of_any_clock);
   CHECK_RUN(a_timed_wait_that_is_granted);
   CHECK_RUN(two_locks_at_once_in_any_order);
   CHECK_RUN(scoped_lock_lets_go_when_the_second_throws);
@@ -468,6 +666,12 @@ int main() {
   CHECK_RUN(a_job_that_returns_while_holding);
   CHECK_RUN(repair_brings_it_back);
   CHECK_RUN(a_guard_never_gets_doubtful_data);
+  CHECK_RUN(it_names_the_lock_and_who_died);
+  CHECK_RUN(the_lock_may_end_while_the_exception_flies);
+  CHECK_RUN(the_lock_may_move_while_the_exception_flies);
+  CHECK_RUN(only_the_task_that_got_it_takes_it);
+  CHECK_RUN(nor_does_a_task_that_has_exited);
+  CHECK_RUN(the_exception_may_outlive_task_and_lock);
   CHECK_RUN(each_way_to_lock_hands_it_to_the_exception);
   CHECK_RUN(nobody_looked_at_the_data);
   CHECK_RUN(out_of_a_job_it_carries_nothing_any_more);

@@ -84,6 +84,50 @@ static void abandon_never_calls_back() {
   never.set();
 }
 
+/* The callable holds what holds the operation, and nobody else does. */
+static void an_abandoned_callable_may_take_the_operation_with_it() {
+  struct request {
+    std::optional<selv::op> waiting;
+    sentinel alive;
+  };
+  selv::event never("never");
+  std::atomic<int> gone{0};
+  auto one = std::make_shared<request>(request{std::nullopt, sentinel(gone)});
+  one->waiting.emplace(never.wait_async([one](selv::completed) { check_fail(__FILE__, __LINE__, "called back"); }));
+  selv::op &op = *one->waiting;
+  one.reset();
+  CHECK(gone == 0);
+  CHECK(op.abandon());
+  CHECK(gone == 1);
+}
+
+static void an_operation_moves_wholly() {
+  selv::event never("never");
+  std::atomic<int> gone{0};
+  selv::op from = never.wait_async([s = sentinel(gone)](selv::completed) { check_fail(__FILE__, __LINE__, "called back"); });
+  selv::op to = std::move(from);
+  CHECK(to.pending() && to.id() != 0);
+  CHECK(!from.pending() && from.id() == 0 && !from.cancel() && !from.abandon());
+  selv::op &self = to;
+  to = std::move(self);
+  std::swap(from, to);
+  selv::op copy = from;
+  CHECK(from.pending() && copy.id() == from.id() && !to.pending());
+  CHECK(copy.abandon() && !from.abandon() && !from.cancel());
+  CHECK(gone == 1);
+}
+
+static void a_start_that_throws_keeps_nothing() {
+  std::atomic<int> gone{0};
+  const auto start = [](const selv_completion *, selv_op *) -> selv_status { throw std::runtime_error("not even begun"); };
+  try {
+    (void)selv::start_operation([s = sentinel(gone)](selv::completed) {}, start);
+    CHECK(false);
+  } catch (const std::runtime_error &) {
+  }
+  CHECK(gone == 1);
+}
+
 static void dropping_the_operation_changes_nothing() {
   selv::event e;
   gate called;
@@ -121,6 +165,8 @@ static void the_owner_of_a_robust_lock_died() {
     const selv::op op = l.acquire_async(
         [&](selv::completed c) {
           CHECK(c.ok() && c.owner_died());
+          EXPECT_HAS(c.detail(), "ledger");
+          EXPECT_HAS(c.detail(), "Ann");
           c.check();
           called.open();
         },
@@ -262,6 +308,9 @@ int main() {
   CHECK_RUN(the_callback_may_be_moved_only_and_big);
   CHECK_RUN(cancel_calls_back_here);
   CHECK_RUN(abandon_never_calls_back);
+  CHECK_RUN(an_abandoned_callable_may_take_the_operation_with_it);
+  CHECK_RUN(an_operation_moves_wholly);
+  CHECK_RUN(a_start_that_throws_keeps_nothing);
   CHECK_RUN(dropping_the_operation_changes_nothing);
   CHECK_RUN(an_error_tells_why);
   CHECK_RUN(the_owner_of_a_robust_lock_died);
