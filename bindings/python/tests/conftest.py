@@ -7,13 +7,19 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
+import signal
 import subprocess
 import sys
+import sysconfig
+import textwrap
+import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -38,6 +44,9 @@ def find_cpython_tests() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     find_cpython_tests()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell's `&` leaves it: then it would also be ignored by the programs that tests send it to.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if SECONDS:
         config.pluginmanager.register(Watch(float(SECONDS)))
     for line in (
@@ -117,8 +126,14 @@ def reason_of(report: pytest.TestReport | pytest.CollectReport) -> str:
     return reason.removeprefix("Skipped: ")
 
 
+# Options of Python under which every warning is an error; one for a descriptor that is left open among them.
+STRICT = ("-X", "dev", "-W", "error")
+
+
 class RunProgram(Protocol):
-    """Runs a Python program in a process of its own and returns what it printed. It is to end with 0, in time."""
+    """Runs a Python program in a process of its own and returns what it printed. It is to end with 0, in time, and to
+    write no error. The text may be indented as a whole.
+    """
 
     def __call__(self, text: str, *options: str, timeout: float = 60, **environment: str) -> str: ...
 
@@ -127,7 +142,7 @@ class RunProgram(Protocol):
 def run_program(tmp_path: Path) -> RunProgram:
     def run(text: str, *options: str, timeout: float = 60, **environment: str) -> str:
         file = tmp_path / "program.py"
-        file.write_text(text)
+        file.write_text(textwrap.dedent(text))
         ended = subprocess.run(
             [sys.executable, *options, str(file)],
             env=os.environ | environment,
@@ -141,3 +156,63 @@ def run_program(tmp_path: Path) -> RunProgram:
         return ended.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def native_hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library made of hosts/native_hooks.c."""
+    library = tmp_path_factory.mktemp("native") / "native_hooks.so"
+    source = Path(__file__).resolve().parent / "hosts" / "native_hooks.c"
+    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-isystem", sysconfig.get_path("include")]
+    subprocess.run(["cc", *flags, source, "-o", library], check=True)
+    return library
+
+
+PATIENCE = 30.0
+"""Seconds; nothing that is waited for takes long unless it hangs."""
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Waits for what another thread is about to do, and nobody tells."""
+    end = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < end, f"not so after {PATIENCE} seconds"
+        time.sleep(0.0005)
+
+
+def waiting(lock: Any, counter: str = "waiting") -> int:
+    """How many stand in line for a primitive, or for that behind a face."""
+    number: int = lock.native.stats()[counter]
+    return number
+
+
+def wait_until_waiting(lock: Any, number: int, counter: str = "waiting") -> None:
+    wait_until(lambda: waiting(lock, counter) == number)
+
+
+class Thread(threading.Thread):
+    """Keeps what its function returned or raised."""
+
+    def __init__(self, function: Callable[[], object], name: str | None = None) -> None:
+        super().__init__(name=name, daemon=True)
+        self.function = function
+        self.outcome: object = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = self.function()
+        except BaseException as error:
+            self.outcome = error
+
+    def result(self) -> Any:
+        self.join(PATIENCE)
+        assert not self.is_alive()
+        return self.outcome
+
+
+def census() -> Counter[str]:
+    """How many objects of the package live, by their class."""
+    gc.collect()
+    kinds = [type(thing) for thing in gc.get_objects()]
+    return Counter(kind.__name__ for kind in kinds if kind.__module__.startswith("selvedge"))

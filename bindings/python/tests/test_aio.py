@@ -6,21 +6,23 @@ import asyncio
 import gc
 import os
 import random
-import subprocess
 import sys
 import textwrap
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import selvedge
+from conftest import STRICT, RunProgram, census, waiting
 from selvedge import aio, sync
 
 NEEDS_TIMEOUT = pytest.mark.only_python("3.11", "3.12", "3.13")
 
 Main = Callable[[], Coroutine[Any, Any, object]]
+RunAsyncio = Callable[[str], str]
 
 
 def run(main: Main) -> None:
@@ -42,21 +44,12 @@ async def until(is_so: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-def waiting(face: Any) -> int:
-    number: int = face.shared.stats()["waiting"]
-    return number
-
-
-def run_program(source: str) -> str:
-    """Runs a program of its own, in which every warning is an error; its output."""
+@pytest.fixture
+def run_asyncio(run_program: RunProgram) -> RunAsyncio:
+    """Runs a program of asyncio in a process of its own, in which every warning is an error; its output."""
     # asyncio's debug mode remarks on slow callbacks: that is the machine.
-    source = 'import logging\nlogging.getLogger("asyncio").setLevel(logging.ERROR)\n' + textwrap.dedent(source)
-    ran = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", source], capture_output=True, text=True, timeout=60
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    return ran.stdout
+    quiet = 'import logging\nlogging.getLogger("asyncio").setLevel(logging.ERROR)\n'
+    return lambda text: run_program(quiet + textwrap.dedent(text), *STRICT)
 
 
 @pytest.mark.parametrize(
@@ -875,8 +868,8 @@ def test_what_is_held_breaks_when_the_loop_is_closed() -> None:
     gc.collect()
 
 
-def test_no_warning_and_no_descriptor_is_left() -> None:
-    run_program("""
+def test_no_warning_and_no_descriptor_is_left(run_asyncio: RunAsyncio) -> None:
+    run_asyncio("""
         import asyncio, gc, os
         from selvedge import aio
 
@@ -910,11 +903,6 @@ def test_no_warning_and_no_descriptor_is_left() -> None:
 
 
 def test_nothing_is_left() -> None:
-    def census() -> dict[str, int]:
-        gc.collect()
-        kinds = [type(thing) for thing in gc.get_objects()]
-        return {kind.__name__: kinds.count(kind) for kind in set(kinds) if kind.__module__.startswith("selvedge")}
-
     async def main() -> None:
         lock, semaphore, channel, condition = aio.Lock(), aio.Semaphore(1), aio.Channel(1), aio.Condition()
 
@@ -933,12 +921,11 @@ def test_nothing_is_left() -> None:
     before = census()
     for _ in range(20):
         run(main)
-    after = census()
-    assert {kind: number for kind, number in after.items() if number > before.get(kind, 0)} == {}
+    assert census() - before == Counter()
 
 
-def test_a_program_that_ends_in_the_middle() -> None:
-    run_program("""
+def test_a_program_that_ends_in_the_middle(run_asyncio: RunAsyncio) -> None:
+    run_asyncio("""
         import asyncio, threading
         from selvedge import aio
 
@@ -955,8 +942,8 @@ def test_a_program_that_ends_in_the_middle() -> None:
     """)
 
 
-def test_ctrl_c() -> None:
-    run_program("""
+def test_ctrl_c(run_asyncio: RunAsyncio) -> None:
+    run_asyncio("""
         import asyncio, os, signal, threading
         from selvedge import aio
 
@@ -977,8 +964,8 @@ def test_ctrl_c() -> None:
     """)
 
 
-def test_in_a_fork_child() -> None:
-    run_program("""
+def test_in_a_fork_child(run_asyncio: RunAsyncio) -> None:
+    run_asyncio("""
         import asyncio, os, warnings
         import selvedge
         from selvedge import aio

@@ -4,41 +4,13 @@ from __future__ import annotations
 
 import collections
 import pickle
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import Thread, wait_until_waiting
 
 import selvedge
 from selvedge import sync
-
-
-def waiting(channel: sync.Channel, what: str, number: int) -> None:
-    end = time.monotonic() + 30
-    while channel.stats()[what] != number:
-        assert time.monotonic() < end
-        time.sleep(0.0005)
-
-
-class Thread(threading.Thread):
-    def __init__(self, function: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self.function = function
-        self.outcome: object = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.outcome = self.function()
-        except BaseException as error:
-            self.outcome = error
-
-    def result(self) -> Any:
-        self.join(30)
-        assert not self.is_alive()
-        return self.outcome
 
 
 def test_objects_come_out_as_they_went_in_and_in_order() -> None:
@@ -90,7 +62,7 @@ def test_bounded() -> None:
     with pytest.raises(selvedge.TimedOutError):
         channel.send(3, 0)
     sender = Thread(lambda: channel.send(3))
-    waiting(channel, "senders_waiting", 1)
+    wait_until_waiting(channel, 1, "senders_waiting")
     assert [channel.recv(), channel.recv(), channel.recv()] == [1, 2, 3]
     assert sender.result() is None
     with pytest.raises(selvedge.WouldBlock):
@@ -106,7 +78,7 @@ def test_rendezvous() -> None:
     with pytest.raises(selvedge.WouldBlock):
         channel.send_nowait(1)
     sender = Thread(lambda: channel.send("hand to hand"))
-    waiting(channel, "senders_waiting", 1)
+    wait_until_waiting(channel, 1, "senders_waiting")
     assert len(channel) == 0
     assert channel.recv() == "hand to hand"
     assert sender.result() is None
@@ -115,7 +87,7 @@ def test_rendezvous() -> None:
 def test_close_and_iteration() -> None:
     channel = sync.Channel(name="line")
     reader = Thread(lambda: list(channel))
-    waiting(channel, "receivers_waiting", 1)
+    wait_until_waiting(channel, 1, "receivers_waiting")
     for number in range(10):
         channel.send(number)
     channel.close()
@@ -127,7 +99,7 @@ def test_close_and_iteration() -> None:
     full = sync.Channel(1)
     full.send("left")
     sender = Thread(lambda: full.send("unsent"))
-    waiting(full, "senders_waiting", 1)
+    wait_until_waiting(full, 1, "senders_waiting")
     full.close()
     with pytest.raises(selvedge.ClosedResourceError):
         raise sender.result()
@@ -181,7 +153,7 @@ def test_interrupt_of_a_receiver_loses_nothing() -> None:
     channel = sync.Channel()
     tasks: list[int] = []
     receiver = Thread(lambda: (tasks.append(sync.current_task()), channel.recv()))
-    waiting(channel, "receivers_waiting", 1)
+    wait_until_waiting(channel, 1, "receivers_waiting")
     sync.interrupt(tasks[0])
     with pytest.raises(selvedge.CancelledError):
         raise receiver.result()

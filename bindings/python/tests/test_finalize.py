@@ -69,9 +69,12 @@ class Ended:
 
 def run(program: str, *options: str, cache: str = OWN, environment: dict[str, str] | None = None) -> Ended:
     command = [sys.executable, *options, "-c", PRELUDE.format(cache=cache) + program]
-    process = subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE * 2, env=os.environ | (environment or {})
-    )
+    env = os.environ | (environment or {})
+    if sys.version_info[:2] == (3, 13) and "dev" in options:
+        # CPython 3.13.0 frees the thread states of daemon threads, ours or any, while one of them may be on its way to the
+        # GIL, where it reads its own once more. The debug allocator overwrites what is freed: a crash in 1 of 900 runs.
+        env["PYTHONMALLOC"] = "pymalloc"
+    process = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 2, env=env)
     ended = time.monotonic()
     seconds = 0.0
     lines = process.stdout.splitlines()
@@ -380,14 +383,6 @@ last()
     clean(run(program), out=[])
 
 
-@pytest.fixture(scope="module")
-def native_hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    library = tmp_path_factory.mktemp("native") / "native_hooks.so"
-    flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    subprocess.run(["cc", *flags, HERE / "hosts/native_hooks.c", "-o", library], check=True)
-    return library
-
-
 @pytest.mark.parametrize("as_address", [False, True], ids=["ctypes", "address"])
 @pytest.mark.parametrize("state", ["idle", "in Python code", "in a call without the GIL"])
 def test_native_hooks(native_hooks: Path, state: str, as_address: bool) -> None:
@@ -397,13 +392,12 @@ import ctypes
 library = ctypes.CDLL({str(native_hooks)!r})
 functions = [library.count_start, library.count_exit, library.count_before, library.count_after]
 if {as_address}: functions = [ctypes.cast(fn, ctypes.c_void_p).value for fn in functions]
-hook = selvedge.register_hook(
-    'native', on_start=functions[0], on_exit=functions[1], before_job=functions[2], after_job=functions[3], cache=cache)
+counts = (ctypes.c_int64 * 5).in_dll(library, 'counts')
+hook = selvedge.register_hook('native', *functions, cache=cache, user=ctypes.addressof(counts))
 {STATES[state]}
-counted = (ctypes.c_int * 4)()
-library.counted(counted)
 ended = 4 if {state == "idle"} else 0
-assert list(counted) == [4, 0, 4, ended], list(counted)
+# starts, exits, before and after jobs, with the GIL
+assert list(counts) == [4, 0, 4, ended, 0], list(counts)
 last()
 """
     clean(run(program), out=[])

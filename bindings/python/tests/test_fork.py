@@ -519,3 +519,34 @@ in_child(lambda: nested(10))
 assert int(os.read(read, 20)) == before
 """
     run(program, tmp_path)
+
+
+def test_a_barrier(tmp_path: Path) -> None:
+    """Its parties wait in the parent, and one of them may have held its mutex: the child has a whole one, of its own."""
+    program = """
+from selvedge import sync
+sys.setswitchinterval(1e-6)
+held = sync.Barrier(2)
+waits = threading.Thread(target=held.wait, daemon=True)
+waits.start()
+while held.n_waiting == 0: time.sleep(0.001)
+busy = sync.Barrier(10 ** 6)
+def come_and_go():
+    while True:
+        try: busy.wait(0)
+        except sync.BrokenBarrierError: busy.reset()
+threads = [threading.Thread(target=come_and_go, daemon=True) for _ in range(3)]
+for thread in threads: thread.start()
+def child():
+    assert (held.n_waiting, held.broken) == (0, False)
+    both = [threading.Thread(target=held.wait) for _ in range(2)]
+    for thread in both: thread.start()
+    for thread in both: thread.join(30)
+    busy.reset()
+    assert not busy.broken
+for _ in range(40): in_child(child)
+held.wait()
+waits.join(30)
+assert not waits.is_alive()
+"""
+    run(program, tmp_path)

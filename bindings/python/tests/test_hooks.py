@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import queue
-import subprocess
-import sysconfig
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -235,13 +233,9 @@ class Counts(ctypes.Structure):
         return [self.starts, self.exits, self.befores, self.afters, self.with_gil]
 
 
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    library = tmp_path_factory.mktemp("native") / "native_hook.so"
-    source = Path(__file__).parent / "hosts" / "native_hook.c"
-    include = sysconfig.get_path("include")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-I", include, source, "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+@pytest.fixture
+def native(native_hooks: Path) -> ctypes.CDLL:
+    return ctypes.CDLL(str(native_hooks))
 
 
 @pytest.mark.parametrize("as_address", [True, False])
@@ -249,7 +243,7 @@ def test_native_functions_are_called_without_the_gil(
     cache: selvedge.ThreadCache, native: ctypes.CDLL, as_address: bool
 ) -> None:
     counts = Counts()
-    functions: list[Any] = [native.native_start, native.native_exit, native.native_before, native.native_after]
+    functions: list[Any] = [native.count_start, native.count_exit, native.count_before, native.count_after]
     if as_address:
         functions = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
     register: Any = selvedge.register_hook
@@ -261,7 +255,7 @@ def test_native_functions_are_called_without_the_gil(
 
 
 def test_a_native_hook_that_fails(cache: selvedge.ThreadCache, native: ctypes.CDLL) -> None:
-    with selvedge.register_hook("native", native.native_fails, cache=cache):
+    with selvedge.register_hook("native", native.fail_to_start, cache=cache):
         told = run(cache, lambda: 1)
     assert isinstance(told, outcome.Error)
     assert isinstance(told.error, selvedge.HookFailedError)

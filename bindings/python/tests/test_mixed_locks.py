@@ -7,11 +7,11 @@ other's end.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,10 +21,8 @@ import pytest
 import selvedge
 import selvedge.trio as st
 import trio
+from conftest import PATIENCE, RunProgram, census, wait_until, wait_until_waiting, waiting
 from selvedge import aio, sync
-
-PATIENCE = 30
-"""Seconds; nothing here takes long unless it hangs."""
 
 
 class Place:
@@ -183,19 +181,6 @@ def places() -> Iterator[list[Any]]:
             place.close()
 
 
-def until(is_so: Callable[[], object]) -> None:
-    """For what another thread brings about."""
-    end = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.0005)
-
-
-def waiting(shared: Any) -> int:
-    number: int = shared.stats()["waiting"]
-    return number
-
-
 def test_first_come_first_served() -> None:
     with places() as everywhere:
         for shared in (
@@ -214,7 +199,7 @@ def test_first_come_first_served() -> None:
             with shared:
                 for number in range(24):
                     ends.append(everywhere[number % 4].start(hold, shared, number))
-                    until(lambda: waiting(shared) == number + 1)
+                    wait_until_waiting(shared, number + 1)
             for end in ends:
                 end.result(PATIENCE)
             assert order == list(range(24)), type(shared)
@@ -281,13 +266,13 @@ def test_the_end_of_any_owner_reaches_all_who_wait(holder: int) -> None:
         for place in everywhere:
             number = waiting(condition)
             changes.append(place.start(waits_for_a_change))
-            until(lambda: waiting(condition) == number + 1)
+            wait_until_waiting(condition, number + 1)
         owner = everywhere[holder].start(careless)
         assert held.wait(PATIENCE)
         ends = []
         for number in range(8):
             ends.append(everywhere[number % 4].start(waits))
-        until(lambda: waiting(lock) == 8)
+        wait_until_waiting(lock, 8)
         go_on.set()
         owner.result(PATIENCE)
         for end in ends + changes:
@@ -315,7 +300,7 @@ def test_a_ring_of_a_thread_and_two_kinds_of_tasks() -> None:
             await place.face(taken).wait()
             if number == 3:
                 # The ring closes here, when the others wait: each for the next one's.
-                until(lambda: all(waiting(lock) for lock in locks[1:]))
+                wait_until(lambda: all(waiting(lock) for lock in locks[1:]))
             try:
                 async with place.face(locks[(number + 1) % 4]):
                     return "had both"
@@ -452,7 +437,7 @@ def test_a_channel_for_all(capacity: int | None) -> None:
         receivers = [place.start(receive) for place in everywhere]
         for end in [place.start(send, who) for who, place in enumerate(everywhere)]:
             end.result(PATIENCE)
-        until(lambda: len(channel) == 0)
+        wait_until(lambda: len(channel) == 0)
         channel.close()
         for end in receivers:
             end.result(PATIENCE)
@@ -470,7 +455,7 @@ def test_events_and_barriers_for_all() -> None:
 
     with places() as everywhere:
         ends = [place.start(work) for place in everywhere]
-        until(lambda: waiting(event) == 4)
+        wait_until_waiting(event, 4)
         event.set()
         for end in ends:
             end.result(PATIENCE)
@@ -502,19 +487,12 @@ def test_close_sends_all_away() -> None:
             (channel, "recv"),
         ):
             ends = [place.start(refused, shared, method) for place in everywhere]
-            until(lambda: line(shared) == 4)
+            wait_until(lambda: line(shared) == 4)
             shared.close()
             assert all(end.result(PATIENCE) for end in ends)
 
 
 def test_nothing_is_left() -> None:
-    def census() -> tuple[int, dict[str, int]]:
-        gc.collect()
-        kinds = [type(thing) for thing in gc.get_objects()]
-        return len(os.listdir("/proc/self/fd")), {
-            kind.__name__: kinds.count(kind) for kind in set(kinds) if kind.__module__.startswith("selvedge")
-        }
-
     def use() -> None:
         lock, condition = sync.Lock(), sync.Condition()
 
@@ -532,16 +510,15 @@ def test_nothing_is_left() -> None:
                 end.result(PATIENCE)
 
     use()
-    fds, before = census()
+    before, descriptors = census(), len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         use()
-    fds_now, after = census()
-    assert fds_now <= fds
-    assert {kind: number for kind, number in after.items() if number > before.get(kind, 0)} == {}
+    assert census() - before == Counter()
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 @pytest.mark.only_python("3.13")
-def test_a_task_in_an_interpreter_with_its_own_gil() -> None:
+def test_a_task_in_an_interpreter_with_its_own_gil(run_program: RunProgram) -> None:
     """(asyncio in such an interpreter makes 3.12.1 abort at its exit, with nothing of ours.)"""
     program = """
         import sys, threading, _datetime
@@ -580,9 +557,4 @@ def test_a_task_in_an_interpreter_with_its_own_gil() -> None:
         thread.join()
         assert lock.broken
     """
-    import subprocess
-    import sys
-    import textwrap
-
-    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "had it\n", "")
+    assert run_program(program) == "had it\n"

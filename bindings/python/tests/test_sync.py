@@ -12,46 +12,13 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import Thread, wait_until, wait_until_waiting
 
 import selvedge
 from selvedge import _sync, sync
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for what another thread is about to do, and nobody tells."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.0005)
-
-
-def waiting(primitive: Any, number: int) -> None:
-    wait_until(lambda: primitive.stats()["waiting"] == number)
-
-
-class Thread(threading.Thread):
-    """Keeps what its function returned or raised."""
-
-    def __init__(self, function: Callable[[], object], name: str | None = None) -> None:
-        super().__init__(name=name, daemon=True)
-        self.function = function
-        self.outcome: object = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.outcome = self.function()
-        except BaseException as error:
-            self.outcome = error
-
-    def result(self) -> Any:
-        self.join(30)
-        assert not self.is_alive()
-        return self.outcome
 
 
 @pytest.fixture(params=[sync.Lock, sync.RLock])
@@ -124,7 +91,7 @@ def test_strict_fifo_lock_is_handed_over_in_order() -> None:
     threads = []
     for number in range(20):
         threads.append(Thread(lambda number=number: take(number)))
-        waiting(lock, number + 1)
+        wait_until_waiting(lock, number + 1)
     lock.release()
     for thread in threads:
         thread.result()
@@ -192,7 +159,7 @@ def test_subclasses() -> None:
 def test_closed_lock(lock: Any) -> None:
     lock.acquire()
     waiter = Thread(lock.acquire)
-    waiting(lock, 1)
+    wait_until_waiting(lock, 1)
     assert not lock.closed
     lock.close()
     lock.close()
@@ -249,7 +216,7 @@ def test_waited_object_lives_as_long_as_the_wait() -> None:
     event = sync.Event(name="kept by its waiter")
     number = event.id
     waiter = Thread(event.wait)
-    waiting(event, 1)
+    wait_until_waiting(event, 1)
     gone = weakref.ref(event)
     del event
     gc.collect()
@@ -329,7 +296,7 @@ def test_wait_graph() -> None:
     lock = sync.Lock(name="in the graph")
     with lock:
         waiter = Thread(lambda: (lock.acquire(), lock.release()), name="who waits")
-        waiting(lock, 1)
+        wait_until_waiting(lock, 1)
         text = sync.wait_graph()
         assert "lock 'in the graph', held by thread 'MainThread'" in text
         assert "thread 'who waits' waits, blocked" in text
@@ -400,7 +367,7 @@ def test_interrupt() -> None:
     event = sync.Event()
     tasks: list[int] = []
     waiter = Thread(lambda: (tasks.append(sync.current_task()), event.wait()))
-    waiting(event, 1)
+    wait_until_waiting(event, 1)
     sync.interrupt(tasks[0])
     with pytest.raises(selvedge.CancelledError):
         raise waiter.result()
@@ -427,7 +394,7 @@ def test_condition_with_our_locks(lock: Any) -> None:
             return items.pop()
 
     takers = [Thread(take) for _ in range(3)]
-    waiting(condition, 3)
+    wait_until_waiting(condition, 3)
     for number in range(3):
         with condition:
             items.append(number)
@@ -451,7 +418,7 @@ def test_condition_lets_go_of_an_rlock_wholly() -> None:
     waiter = Thread(
         lambda: [condition.acquire(), condition.acquire(), condition.wait(), condition.release(), condition.release()]
     )
-    waiting(condition, 1)
+    wait_until_waiting(condition, 1)
     with condition:
         condition.notify_all()
     assert waiter.result() == [True, True, True, None, None]
@@ -491,6 +458,23 @@ def test_closed_condition_holds_its_lock() -> None:
             return False
 
     waiter = Thread(wait)
-    waiting(condition, 1)
+    wait_until_waiting(condition, 1)
     condition.close()
     assert waiter.result() is True
+
+
+def test_task_blocks_that_overlap() -> None:
+    """As those of two coroutines around an await: both tasks end, and the thread is itself again."""
+    lock = sync.Lock(name="left")
+    first, second = sync.task("first"), sync.task("second")
+    first.__enter__()
+    second.__enter__()
+    assert lock.acquire()
+    first.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match="must nest"):
+        second.__exit__(None, None, None)
+    assert second.report is not None
+    with pytest.raises(selvedge.BrokenResourceError, match="task 'second'"):
+        lock.acquire()
+    with sync.Lock():
+        pass

@@ -3,40 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import Thread, wait_until_waiting
 
 import selvedge
 from selvedge import sync
-
-
-def waiting(primitive: Any, number: int) -> None:
-    end = time.monotonic() + 30
-    while primitive.stats()["waiting"] != number:
-        assert time.monotonic() < end
-        time.sleep(0.0005)
-
-
-class Thread(threading.Thread):
-    def __init__(self, function: Callable[[], object], name: str | None = None) -> None:
-        super().__init__(name=name, daemon=True)
-        self.function = function
-        self.outcome: object = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.outcome = self.function()
-        except BaseException as error:
-            self.outcome = error
-
-    def result(self) -> Any:
-        self.join(30)
-        assert not self.is_alive()
-        return self.outcome
 
 
 # ---- breaking ----
@@ -53,11 +26,11 @@ def test_a_thread_that_ends_breaks_its_lock_for_all_who_wait(kind: Any) -> None:
             condition.wait()
 
     sleeper = Thread(notified)
-    waiting(condition, 1)
+    wait_until_waiting(condition, 1)
     owner = Thread(lambda: (lock.acquire(), ready.set(), end.wait()), name="careless")
     assert ready.wait(30)
     waiters = [Thread(lock.acquire), Thread(lambda: lock.acquire(timeout=60)), Thread(condition.acquire)]
-    waiting(lock, 3)
+    wait_until_waiting(lock, 3)
     assert not lock.broken
     end.set()
     owner.result()
@@ -119,7 +92,7 @@ def test_robust_lock_goes_to_the_next() -> None:
         return taken, was, now
 
     mender = Thread(mend)
-    waiting(lock, 1)
+    wait_until_waiting(lock, 1)
     end.set()
     owner.result()
     assert mender.result() == (True, True, False)
@@ -143,7 +116,7 @@ def test_a_job_of_a_cache_breaks_its_lock() -> None:
     def job() -> None:
         lock.acquire()
         waiter.append(Thread(lock.acquire))
-        waiting(lock, 1)
+        wait_until_waiting(lock, 1)
 
     cache.submit(job, name="careless job").wait()
     with pytest.raises(selvedge.BrokenResourceError, match="'ledger' is broken: its owner, job 'careless job', exited"):
@@ -185,8 +158,8 @@ def ring(kinds: list[str]) -> None:
     with links[0].held:
         all_have.wait(30)
         for number in range(2, len(links)):
-            waiting(links[number].counted, 1)
-        waiting(links[0].counted, 1)
+            wait_until_waiting(links[number].counted, 1)
+        wait_until_waiting(links[0].counted, 1)
         with pytest.raises(selvedge.DeadlockError) as caught:
             links[1].held.acquire()
         expected = [me, links[1].name]
@@ -238,7 +211,7 @@ def two_who_want(a: Any, b: Any, timeout: float) -> tuple[Any, Any]:
     with a:
         assert has.wait(30)
         go.set()
-        waiting(a, 1)
+        wait_until_waiting(a, 1)
         try:
             mine: Any = b.acquire(timeout=timeout)
         except selvedge.DeadlockError as error:
@@ -265,7 +238,7 @@ def test_a_timed_wait_does_not_make_another_thread_be_refused(on_main: bool) -> 
         def other() -> bool:
             with b:
                 has.set()
-                waiting(b, 1)
+                wait_until_waiting(b, 1)
                 return a.acquire()
 
         thread = Thread(other)
@@ -296,7 +269,7 @@ def test_a_ring_that_a_notified_waiter_closes() -> None:
             return condition.wait()
 
     waiter = Thread(wait, name="sleeper")
-    waiting(condition, 1)
+    wait_until_waiting(condition, 1)
     with condition:
         condition.notify()
         with pytest.raises(selvedge.DeadlockError) as caught:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 import threading
 from typing import Any
 
 import greenlet
 import pytest
+from conftest import RunProgram, Thread
 
 import selvedge
 from selvedge import _sync, sync
@@ -20,20 +19,10 @@ def glet(function: Any) -> Any:
 
 
 def in_thread(function: Any) -> Any:
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
-    if isinstance(results[0], BaseException):
-        raise results[0]
-    return results[0]
+    result = Thread(function).result()
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def test_greenlets_of_a_thread_are_different_owners() -> None:
@@ -266,7 +255,7 @@ def test_many_greenlets_leave_nothing() -> None:
     assert count() == before
 
 
-def test_greenlet_that_is_imported_later() -> None:
+def test_greenlet_that_is_imported_later(run_program: RunProgram) -> None:
     program = """
 from selvedge import sync
 thread = sync.current_task()
@@ -275,4 +264,4 @@ with lock: pass
 import greenlet
 assert greenlet.greenlet(sync.current_task).switch() != thread == sync.current_task()
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    run_program(program)

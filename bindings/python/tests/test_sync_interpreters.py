@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+from conftest import RunProgram
 
 PRELUDE = """
 import sys, threading
@@ -29,16 +27,10 @@ def create():
 """
 
 
-def run(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", PRELUDE + program], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0 and done.stderr == "", done
-    return done.stdout
-
-
 pytestmark = pytest.mark.only_python("3.12", "3.13")
 
 
-def test_everything_works_inside() -> None:
+def test_everything_works_inside(run_program: RunProgram) -> None:
     program = '''
 interp = create()
 execute(interp, """
@@ -68,10 +60,10 @@ with condition: assert condition.wait(0.01) is False
 native.destroy(interp)
 print("ends")
 '''
-    assert run(program) == "{'in': 'side'}\nends\n"
+    assert run_program(PRELUDE + program, timeout=100) == "{'in': 'side'}\nends\n"
 
 
-def test_primitives_are_shared_by_their_id() -> None:
+def test_primitives_are_shared_by_their_id(run_program: RunProgram) -> None:
     program = '''
 lock, channel, event = sync.Lock(name="shared"), sync.Channel(), sync.Event()
 condition = sync.Condition(sync.Lock(name="of all"))
@@ -107,10 +99,10 @@ thread.join()
 native.destroy(interp)
 with lock: print("still there")
 '''
-    assert run(program) == "waiting\nhas the lock\nstill there\n"
+    assert run_program(PRELUDE + program, timeout=100) == "waiting\nhas the lock\nstill there\n"
 
 
-def test_the_last_object_ends_the_primitive() -> None:
+def test_the_last_object_ends_the_primitive(run_program: RunProgram) -> None:
     program = """
 import selvedge
 interp = create()
@@ -124,10 +116,10 @@ try: sync.Event.open(number)
 except selvedge.ClosedResourceError: print("gone")
 native.destroy(interp)
 """
-    assert run(program) == "gone\n"
+    assert run_program(PRELUDE + program, timeout=100) == "gone\n"
 
 
-def test_rings_through_two_interpreters() -> None:
+def test_rings_through_two_interpreters(run_program: RunProgram) -> None:
     program = '''
 import selvedge
 a, b, has = sync.Lock(name="a"), sync.Lock(name="b"), sync.Event()
@@ -152,10 +144,10 @@ with a:
 thread.join()
 native.destroy(interp)
 '''
-    assert run(program) == "('MainThread', 'b') a\n"
+    assert run_program(PRELUDE + program, timeout=100) == "('MainThread', 'b') a\n"
 
 
-def test_an_interpreter_that_ends_with_a_lock_in_hand() -> None:
+def test_an_interpreter_that_ends_with_a_lock_in_hand(run_program: RunProgram) -> None:
     """Its thread's task has not ended, and nobody can ask it to release: this thread is the owner still."""
     program = """
 interp = create()
@@ -166,11 +158,11 @@ native.destroy(interp)
 lock.release()
 print("released")
 """
-    assert run(program) == "released\n"
+    assert run_program(PRELUDE + program, timeout=100) == "released\n"
 
 
 @pytest.mark.parametrize("is_granted", [False, True])
-def test_an_operation_that_is_in_line_when_its_interpreter_ends(is_granted: bool) -> None:
+def test_an_operation_that_is_in_line_when_its_interpreter_ends(run_program: RunProgram, is_granted: bool) -> None:
     """Its loop ends with the interpreter, so the lock goes to the next."""
     release = "lock.release()" if is_granted else ""
     again = "" if is_granted else "lock.release()"
@@ -192,4 +184,4 @@ lock.release()
 assert lock.stats()["waiting"] == 0
 print("ends")
 '''
-    assert run(program) == "ends\n"
+    assert run_program(PRELUDE + program, timeout=100) == "ends\n"

@@ -6,46 +6,12 @@ import math
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from typing import Any
 
 import pytest
+from conftest import Thread, wait_until, wait_until_waiting
 
 import selvedge
 from selvedge import sync
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Waits for what another thread is about to do, and nobody tells."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.0005)
-
-
-def waiting(primitive: Any, number: int) -> None:
-    wait_until(lambda: primitive.stats()["waiting"] == number)
-
-
-class Thread(threading.Thread):
-    """Keeps what its function returned or raised."""
-
-    def __init__(self, function: Callable[[], object], name: str | None = None) -> None:
-        super().__init__(name=name, daemon=True)
-        self.function = function
-        self.outcome: object = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.outcome = self.function()
-        except BaseException as error:
-            self.outcome = error
-
-    def result(self) -> Any:
-        self.join(30)
-        assert not self.is_alive()
-        return self.outcome
 
 
 # ---- semaphores ----
@@ -92,7 +58,7 @@ def test_semaphore_serves_in_order() -> None:
     threads = []
     for number in range(5):
         threads.append(Thread(lambda number=number: (semaphore.acquire(n=number + 1), order.append(number))))
-        waiting(semaphore, number + 1)
+        wait_until_waiting(semaphore, number + 1)
     for _ in range(15):
         semaphore.release()
     for thread in threads:
@@ -145,7 +111,7 @@ def test_limiter_on_behalf_of() -> None:
     assert limiter.acquire(False, on_behalf_of="nobody") is False
     assert limiter.acquire(timeout=0.01, on_behalf_of="nobody") is False
     waiter = Thread(lambda: limiter.acquire(on_behalf_of="nobody"))
-    waiting(limiter, 1)
+    wait_until_waiting(limiter, 1)
     assert "nobody" not in limiter.borrowers
     with pytest.raises(selvedge.NotOwnerError):
         limiter.release(on_behalf_of="nobody")
@@ -183,7 +149,7 @@ def test_event() -> None:
     event = sync.Event()
     assert event.wait(0) is False and event.wait(0.01) is False
     waiters = [Thread(event.wait) for _ in range(5)]
-    waiting(event, 5)
+    wait_until_waiting(event, 5)
     event.set()
     event.clear()
     assert [waiter.result() for waiter in waiters] == [True] * 5
@@ -203,7 +169,7 @@ def test_parking_lot() -> None:
     parked = []
     for number in range(4):
         parked.append(Thread(lot.park))
-        waiting(lot, number + 1)
+        wait_until_waiting(lot, number + 1)
     assert lot.unpark() == 1 and parked[0].result() is True
     assert lot.repark(other, 2) == 2 and (lot.waiting, other.waiting) == (1, 2)
     assert other.unpark_all() == 2 and parked[1].result() is parked[2].result() is True

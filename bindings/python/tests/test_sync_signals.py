@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from conftest import RunProgram, wait_until, wait_until_waiting
 
 import selvedge
 from selvedge import sync
@@ -35,10 +34,7 @@ class Wait:
         self.primitive, self.begin, self.let, self.is_free, self.counter = primitive, begin, let, is_free, counter
 
     def until_waiting(self) -> None:
-        end = time.monotonic() + 30
-        while self.primitive.stats()[self.counter] != 1:
-            assert time.monotonic() < end
-            time.sleep(0.0005)
+        wait_until_waiting(self.primitive, 1, self.counter)
 
 
 def holder(primitive: Any) -> Callable[[], object]:
@@ -170,13 +166,7 @@ def test_an_exception_of_a_handler_ends_the_wait(wait: Wait, handled: list[int],
 
 
 def test_a_wait_goes_on_after_a_handler_that_returns(wait: Wait, handled: list[int]) -> None:
-    def until_handled() -> None:
-        end = time.monotonic() + 30
-        while not handled:
-            assert time.monotonic() < end
-            time.sleep(0.0005)
-
-    thread = later(wait, kill(signal.SIGUSR2), until_handled, wait.let)
+    thread = later(wait, kill(signal.SIGUSR2), lambda: wait_until(lambda: handled), wait.let)
     assert wait.begin() is not False
     thread.join()
     assert handled == [signal.SIGUSR2]
@@ -243,13 +233,10 @@ def test_a_second_exception_does_not_wait_for_the_lock(handled: list[int]) -> No
     release = threading.Event()
 
     def hold() -> None:
-        end = time.monotonic() + 30
-        while condition.stats()["waiting"] != 1:
-            assert time.monotonic() < end
+        wait_until_waiting(condition, 1)
         with condition:
             os.kill(os.getpid(), signal.SIGUSR1)
-            while condition.lock.stats()["waiting"] != 1:
-                assert time.monotonic() < end
+            wait_until_waiting(condition.lock, 1)
             os.kill(os.getpid(), signal.SIGUSR1)
             release.wait()
 
@@ -266,17 +253,12 @@ def test_a_second_exception_does_not_wait_for_the_lock(handled: list[int]) -> No
     condition.release()
 
 
-def run(program: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done
-    assert done.stderr == ""
-    return done.stdout
+# That a process with threads forks is what is tested here.
+QUIET = ("-W", "ignore::DeprecationWarning")
 
 
 @pytest.mark.once
-def test_ctrl_c() -> None:
+def test_ctrl_c(run_program: RunProgram) -> None:
     program = """
 import os, signal, threading, time
 from selvedge import sync
@@ -297,10 +279,10 @@ except KeyboardInterrupt:
 done.set(); thread.join()
 with lock: print("free")
 """
-    assert run(program) == "interrupted\nfree\n"
+    assert run_program(program, *QUIET) == "interrupted\nfree\n"
 
 
-def test_threads_that_wait_when_python_ends() -> None:
+def test_threads_that_wait_when_python_ends(run_program: RunProgram) -> None:
     """Daemon threads in every kind of wait, while the interpreter is finalised."""
     program = """
 import threading, time
@@ -325,7 +307,7 @@ import atexit
 atexit.register(lambda: (lock.release(), full.recv(), channel.send(5)))
 print("ends")
 """
-    assert run(program) == "ends\n"
+    assert run_program(program, *QUIET) == "ends\n"
 
 
 FORK = """
@@ -382,11 +364,11 @@ print("parent ends")
 """
 
 
-def test_fork() -> None:
-    assert run(FORK) == "child ends\nparent ends\n"
+def test_fork(run_program: RunProgram) -> None:
+    assert run_program(FORK, *QUIET) == "child ends\nparent ends\n"
 
 
-def test_fork_by_another_thread_while_the_main_thread_waits() -> None:
+def test_fork_by_another_thread_while_the_main_thread_waits(run_program: RunProgram) -> None:
     """The child's main thread is the one that forked, and it can wait."""
     program = """
 import os, sys, threading, time
@@ -408,10 +390,10 @@ assert event.wait()
 thread.join()
 print(codes)
 """
-    assert run(program) == "[7]\n"
+    assert run_program(program, *QUIET) == "[7]\n"
 
 
-def test_fork_inside_a_wait() -> None:
+def test_fork_inside_a_wait(run_program: RunProgram) -> None:
     """A handler forks while the main thread waits: in the child that wait is over, with an error."""
     program = """
 import os, signal, sys, threading, time
@@ -441,4 +423,5 @@ except ForkedError as error:
 assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 7
 thread.join()
 """
-    assert sorted(run(program).splitlines()) == ["child the wait belongs to the parent process", "parent True"]
+    lines = sorted(run_program(program, *QUIET).splitlines())
+    assert lines == ["child the wait belongs to the parent process", "parent True"]

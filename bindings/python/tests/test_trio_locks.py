@@ -8,9 +8,8 @@ import os
 import random
 import subprocess
 import sys
-import textwrap
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 import selvedge
 import selvedge.trio as st
 import trio
+from conftest import STRICT, RunProgram, census, waiting
 from selvedge import sync
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
@@ -31,24 +31,6 @@ def run(main: Main) -> None:
             await main()
 
     trio.run(bounded, strict_exception_groups=True)
-
-
-def waiting(face: Any) -> int:
-    number: int = face.shared.stats()["waiting"]
-    return number
-
-
-def run_program(source: str, *arguments: str) -> str:
-    """Runs a program of its own, in which every warning is an error; its output."""
-    ran = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", textwrap.dedent(source), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stderr == ""
-    return ran.stdout
 
 
 # ---- Trio's own tests ----
@@ -646,7 +628,7 @@ def test_a_thread_lets_a_sleeping_run_go_on() -> None:
     run(main)
 
 
-def test_no_warning_and_no_descriptor_is_left() -> None:
+def test_no_warning_and_no_descriptor_is_left(run_program: RunProgram) -> None:
     run_program("""
         import os, trio
         import selvedge.trio as st
@@ -675,7 +657,7 @@ def test_no_warning_and_no_descriptor_is_left() -> None:
         for _ in range(20):
             trio.run(main)
         assert count() == before, (before, count())
-    """)
+    """, *STRICT)
 
 
 def test_a_system_task_may_still_wait_when_the_run_ends() -> None:
@@ -797,7 +779,7 @@ def test_under_anyio() -> None:
     anyio.run(main, backend="trio")
 
 
-def test_ctrl_c_does_not_leave_a_lock_half_taken() -> None:
+def test_ctrl_c_does_not_leave_a_lock_half_taken(run_program: RunProgram) -> None:
     run_program("""
         import os, signal, threading, trio
         import selvedge.trio as st
@@ -817,15 +799,10 @@ def test_ctrl_c_does_not_leave_a_lock_half_taken() -> None:
         else:
             raise AssertionError
         assert not lock.locked() and not lock.broken
-    """)
+    """, *STRICT)
 
 
 def test_nothing_is_left() -> None:
-    def census() -> dict[str, int]:
-        gc.collect()
-        kinds = [type(thing) for thing in gc.get_objects()]
-        return {kind.__name__: kinds.count(kind) for kind in set(kinds) if kind.__module__.startswith("selvedge")}
-
     async def main() -> None:
         lock, semaphore, channel, condition, limiter = (
             st.Lock(),
@@ -850,5 +827,4 @@ def test_nothing_is_left() -> None:
     before = census()
     for _ in range(20):
         run(main)
-    after = census()
-    assert {kind: number for kind, number in after.items() if number > before.get(kind, 0)} == {}
+    assert census() - before == Counter()

@@ -197,8 +197,8 @@ def kick() -> None:
 class Wait:
     """One wait of one task: what an operation tells, and what the task awaits.
 
-    The library keeps it until it is told. So it refers to the task's future weakly: a task that waits for something that will never
-    happen can be collected, and then leaves the line.
+    The library keeps it until it is told. So it refers to the task's future weakly: a task that waits for something
+    that will never happen can be collected, and then leaves the line.
     """
 
     __slots__ = ("future", "part", "status", "value")
@@ -274,18 +274,22 @@ async def kept(wait: Wait, op: _sync.Op, withdraw: Callable[[], bool]) -> Any:
     CancelledError at the next place where it waits; unless whoever cancelled it has taken that back by then, as a
     timeout does when its block is left.
     """
-    try:
-        await wait.told()
-    except CancelledError as error:
-        if withdraw():
+    cancelled: CancelledError | None = None
+    while wait.is_pending:
+        try:
+            await wait.told()
+        except CancelledError as error:
+            if withdraw():
+                raise
+            # Granted. It is told now, or, if another thread is about to put it into the loop's queue, in a moment.
+            cancelled = error
+            wait.part.drain()
+        except BaseException:
+            withdraw()
             raise
-        wait.part.drain()  # granted: now it is told, if it was not
-        if wait.is_pending:
-            raise
-        _cancel_again(error)
-    except BaseException:
-        withdraw()
-        raise
+    if cancelled is not None:
+        _cancel_again(cancelled)
+        cancelled = None
     return wait.outcome()
 
 

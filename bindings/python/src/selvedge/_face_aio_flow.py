@@ -14,10 +14,10 @@ from selvedge._face_aio import Owner, Wait, granted, kept, kick, owner_here, wai
 from selvedge._face_aio_base import AioFace, own_number
 from selvedge._face_barrier import BrokenBarrierError as _BrokenBarrierError
 from selvedge._face_barrier import SharedBarrier
-from selvedge._faces import Face, native_of, pack, unpack
+from selvedge._faces import BarrierFace, ChannelFace, EventFace, LimiterFace, native_of, pack, unpack
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer, Self
+    from typing_extensions import Buffer
 
 __all__ = ["Barrier", "BrokenBarrierError", "CapacityLimiter", "Channel", "Event"]
 
@@ -32,7 +32,7 @@ else:
     BrokenBarrierError = _BrokenBarrierError
 
 
-class Event(AioFace[_sync.Event]):
+class Event(EventFace, AioFace[_sync.Event]):
     """Something that has happened or not. Who waits when it is set goes, also if it is cleared at once.
 
     shared: another face of an event, of which this is to be one; None makes a new one.
@@ -43,10 +43,6 @@ class Event(AioFace[_sync.Event]):
 
     def __init__(self, shared: _sync.Face[_sync.Event] | None = None, *, name: str | None = None) -> None:
         super().__init__(_sync.Event(name=name) if shared is None else native_of(shared, _sync.Event, "Event"))
-
-    def is_set(self) -> bool:
-        """Whether it is set."""
-        return self._native.is_set()
 
     def set(self) -> None:
         """Sets it: everybody who waits goes. Any thread; does not wait."""
@@ -67,11 +63,8 @@ class Event(AioFace[_sync.Event]):
                 await granted(wait, op, lambda: None)
         return True
 
-    def _describe(self) -> str:
-        return ("set" if self.is_set() else "unset") + self._waiting()
 
-
-class Barrier(Face[SharedBarrier]):
+class Barrier(BarrierFace):
     """A place where ``parties`` wait for each other. ``async with barrier as index: ...`` waits, too.
 
     parties: how many, or another face of a barrier, of which this is to be one.
@@ -128,26 +121,8 @@ class Barrier(Face[SharedBarrier]):
         self._native.reset()
         kick()
 
-    @property
-    def parties(self) -> int:
-        """How many it takes."""
-        return self._native.parties
 
-    @property
-    def n_waiting(self) -> int:
-        """How many wait."""
-        return self._native.n_waiting
-
-    @property
-    def broken(self) -> bool:
-        """Whether it is broken, until a `reset`."""
-        return self._native.broken
-
-    def _describe(self) -> str:
-        return f"{'broken' if self.broken else 'filling'}, waiters:{self.n_waiting}/{self.parties}"
-
-
-class CapacityLimiter(AioFace[_sync.CapacityLimiter]):
+class CapacityLimiter(LimiterFace, AioFace[_sync.CapacityLimiter]):
     """A number of tokens, at most one for each borrower. A task that ends returns its token.
 
     total_tokens: how many, ``math.inf`` for no bound, or another face of a limiter, of which this is to be one.
@@ -219,21 +194,8 @@ class CapacityLimiter(AioFace[_sync.CapacityLimiter]):
         self._native.total_tokens = total
         kick()
 
-    @property
-    def borrowed_tokens(self) -> int:
-        """How many are out."""
-        return self._native.borrowed_tokens
 
-    @property
-    def available_tokens(self) -> float:
-        """How many are free."""
-        return self._native.available_tokens
-
-    def _describe(self) -> str:
-        return f"{self.borrowed_tokens}/{self.total_tokens}{self._waiting()}"
-
-
-class Channel(AioFace[_sync.Channel]):
+class Channel(ChannelFace, AioFace[_sync.Channel]):
     """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is
     closed.
 
@@ -310,25 +272,8 @@ class Channel(AioFace[_sync.Channel]):
     receive_nowait = recv_nowait
     receive_bytes_nowait = recv_bytes_nowait
 
-    @property
-    def capacity(self) -> int | None:
-        """How many items it holds before a send waits; None: any number."""
-        return self._native.capacity
-
-    def __len__(self) -> int:
-        return len(self._native)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> Any:
         try:
             return await self.recv()
         except ClosedResourceError:
             raise StopAsyncIteration from None
-
-    def _describe(self) -> str:
-        return f"{len(self)} items" + (", closed" if self.closed else "")

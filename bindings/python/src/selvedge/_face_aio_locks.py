@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from selvedge import _sync
 from selvedge._face_aio import Owner, Wait, granted, kick, notified, owner_here, waiter
 from selvedge._face_aio_base import AioFace, own_number
-from selvedge._faces import native_of
+from selvedge._faces import ConditionFace, LockFace, SemaphoreFace, native_of
 
 __all__ = ["BoundedSemaphore", "Condition", "Lock", "RLock", "Semaphore"]
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 _L = TypeVar("_L", bound="_sync.Lock | _sync.RLock")
 
 
-class _TaskLock(AioFace[_L]):
+class _TaskLock(LockFace[_L], AioFace[_L]):
     __slots__ = ()
 
     def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
@@ -65,23 +65,11 @@ class _TaskLock(AioFace[_L]):
             self._native.release(task=owner.number)
             owner.part.kick()
 
-    def locked(self) -> bool:
-        """Whether somebody holds it: a task, a thread, whoever."""
-        return self._native.locked()
-
-    @property
-    def broken(self) -> bool:
-        """Whether its owner ended while holding it."""
-        return self._native.broken
-
     def repair(self) -> None:
         """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if
         it is not broken.
         """
         self._native.repair(task=own_number())
-
-    def _describe(self) -> str:
-        return ("locked" if self.locked() else "unlocked") + self._waiting()
 
 
 class Lock(_TaskLock[_sync.Lock]):
@@ -111,15 +99,14 @@ class RLock(_TaskLock[_sync.RLock]):
         )
 
 
-class Condition(AioFace[_sync.Condition]):
+class Condition(ConditionFace[Lock | RLock], AioFace[_sync.Condition]):
     """Waits for a change of what a lock protects. ``async with condition: ...`` holds the lock.
 
     lock: a face of a `Lock` or an `RLock`, or of a condition, of which this is to be one; None makes a new `Lock`.
     name: what messages and the wait graph call a new one.
     """
 
-    __slots__ = ("_lock",)
-    _lock: Lock | RLock
+    __slots__ = ()
 
     def __init__(
         self,
@@ -135,11 +122,6 @@ class Condition(AioFace[_sync.Condition]):
         else:
             self._lock = Lock(inner) if isinstance(inner, _sync.Lock) else RLock(inner)
 
-    @property
-    def lock(self) -> Lock | RLock:
-        """The lock."""
-        return self._lock
-
     def acquire(self) -> Coroutine[Any, Any, Literal[True]]:
         """Takes the lock: see `Lock.acquire`."""
         return self._lock.acquire()
@@ -147,10 +129,6 @@ class Condition(AioFace[_sync.Condition]):
     def release(self) -> None:
         """Gives the lock back: see `Lock.release`."""
         self._lock.release()
-
-    def locked(self) -> bool:
-        """Whether somebody holds the lock."""
-        return self._lock.locked()
 
     async def __aenter__(self) -> None:
         await self.acquire()
@@ -181,10 +159,13 @@ class Condition(AioFace[_sync.Condition]):
         await notified(wait, op, lambda: native.notify(task=number))
         return True
 
-    async def wait_for(self, predicate: Callable[[], _T]) -> _T:
-        """Waits until ``predicate()`` is true; returns its value."""
+    def wait_for(self, predicate: Callable[[], _T]) -> Coroutine[Any, Any, _T]:
+        """Waits until ``predicate()`` is true; returns its value. To be awaited; the rest is as `wait` has it."""
+        return self._wait_for(predicate, owner_here())
+
+    async def _wait_for(self, predicate: Callable[[], _T], owner: Owner | None) -> _T:
         while not (result := predicate()):
-            await self.wait()
+            await self._wait(owner)
         return result
 
     def notify(self, n: int = 1) -> None:
@@ -197,11 +178,8 @@ class Condition(AioFace[_sync.Condition]):
         """Notifies all."""
         self._native.notify_all(task=own_number())
 
-    def _describe(self) -> str:
-        return ("locked" if self.locked() else "unlocked") + self._waiting()
 
-
-class Semaphore(AioFace[_sync.Semaphore]):
+class Semaphore(SemaphoreFace, AioFace[_sync.Semaphore]):
     """A number of permits, which nobody owns. First come, first served.
 
     value: how many are free at first, or another face of a semaphore, of which this is to be one.
@@ -243,19 +221,10 @@ class Semaphore(AioFace[_sync.Semaphore]):
     ) -> None:
         self.release()
 
-    @property
-    def value(self) -> int:
-        """Permits that are free now."""
-        return self._native.value
-
     def locked(self) -> bool:
         """Whether an acquire would have to wait."""
         stats = self._native.stats()
         return stats["permits"] == 0 or stats["waiting"] > 0
-
-    def _describe(self) -> str:
-        value = self._native.value
-        return (f"unlocked, value:{value}" if value else "locked") + self._waiting()
 
 
 class BoundedSemaphore(Semaphore):

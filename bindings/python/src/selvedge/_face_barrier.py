@@ -5,7 +5,9 @@ event to wait for, in whichever way it waits.
 from __future__ import annotations
 
 import heapq
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -73,6 +75,17 @@ class SharedBarrier:
         self._action = action
         self._mutex = threading.Lock()  # held for a few instructions, never while anything is called or waited for
         self._generation = self._new_generation()
+        _barriers.add(self)
+
+    def _after_fork(self) -> None:
+        """In a fork child: another thread may have held the mutex, and those who waited are not here. A coroutine of
+        the thread that forked, which is, has BrokenBarrierError.
+        """
+        self._mutex = threading.Lock()
+        before, self._generation = self._generation, self._new_generation()
+        self._generation.is_broken = before.is_broken
+        before.is_broken = True
+        before.go.set()
 
     def _new_generation(self) -> _Generation:
         return _Generation(_sync.Event(name=self.name))
@@ -160,3 +173,14 @@ class SharedBarrier:
             generation.is_broken = True
             self._generation = self._new_generation()
         generation.go.set()
+
+
+_barriers: weakref.WeakSet[SharedBarrier] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for barrier in list(_barriers):
+        barrier._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

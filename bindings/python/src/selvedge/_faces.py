@@ -1,4 +1,4 @@
-"""What the awaited faces have in common: the native object behind a face.
+"""What the awaited faces have in common: the native object behind a face, and what needs no waiting.
 
 A face is what a kind of program sees of a lock: `selvedge.sync` blocks, `selvedge.aio` and `selvedge.trio` await. The
 object itself is native (`selvedge._sync`), has one line for all who wait, and may have any number of faces. This module
@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import pickle
 from types import ModuleType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from selvedge import _sync
+from selvedge._face_barrier import SharedBarrier
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _N = TypeVar("_N")
 
@@ -35,7 +39,11 @@ def native_of(given: object, kind: type[_N], face: str) -> _N:
     native = getattr(given, "native", None)
     if isinstance(native, kind):
         return native
-    raise TypeError(f"{face} takes another face of a {kind.__name__}, not {type(given).__name__}")
+    what = type(given).__qualname__
+    if type(given).__module__ != "builtins":
+        what = f"{type(given).__module__}.{what}"
+    hint = "; its name is given by name=" if isinstance(given, str) else ""
+    raise TypeError(f"{face} takes another face of a selvedge {kind.__name__.removeprefix('Shared')}, not {what}{hint}")
 
 
 class Face(Generic[_N]):
@@ -83,6 +91,133 @@ class ClosableFace(Face[_P]):
     def _waiting(self) -> str:
         waiting = self._native.stats()["waiting"]
         return f", waiters:{waiting}" if waiting else ""
+
+
+# What the faces of a kind have in common. None of it lets anybody go on who waits: that each does in its own way. And
+# the constructors are each one's own, for Python's message about a wrong call names the class in which they stand.
+
+
+class EventFace(ClosableFace[_sync.Event]):
+    __slots__ = ()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._native.is_set()
+
+    def _describe(self) -> str:
+        return ("set" if self.is_set() else "unset") + self._waiting()
+
+
+class BarrierFace(Face[SharedBarrier]):
+    __slots__ = ()
+
+    @property
+    def parties(self) -> int:
+        """How many it takes."""
+        return self._native.parties
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait."""
+        return self._native.n_waiting
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken, until a `reset`."""
+        return self._native.broken
+
+    def _describe(self) -> str:
+        return f"{'broken' if self.broken else 'filling'}, waiters:{self.n_waiting}/{self.parties}"
+
+
+class LimiterFace(ClosableFace[_sync.CapacityLimiter]):
+    __slots__ = ()
+
+    @property
+    def borrowed_tokens(self) -> int:
+        """How many are out."""
+        return self._native.borrowed_tokens
+
+    @property
+    def available_tokens(self) -> float:
+        """How many are free."""
+        return self._native.available_tokens
+
+    def _describe(self) -> str:
+        return f"{self.borrowed_tokens}/{self._native.total_tokens}{self._waiting()}"
+
+
+class ChannelFace(ClosableFace[_sync.Channel]):
+    __slots__ = ()
+
+    @property
+    def capacity(self) -> int | None:
+        """How many items it holds before a send waits; None: any number."""
+        return self._native.capacity
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def _describe(self) -> str:
+        return f"{len(self)} items" + (", closed" if self.closed else "")
+
+
+_L = TypeVar("_L", bound="_sync.Lock | _sync.RLock")
+
+
+class LockFace(ClosableFace[_L]):
+    __slots__ = ()
+
+    def locked(self) -> bool:
+        """Whether somebody holds it: a task, a thread, whoever."""
+        return self._native.locked()
+
+    @property
+    def broken(self) -> bool:
+        """Whether its owner ended while holding it."""
+        return self._native.broken
+
+    def _describe(self) -> str:
+        return ("locked" if self.locked() else "unlocked") + self._waiting()
+
+
+_LockFace = TypeVar("_LockFace", bound="LockFace[_sync.Lock] | LockFace[_sync.RLock]")
+
+
+class ConditionFace(ClosableFace[_sync.Condition], Generic[_LockFace]):
+    __slots__ = ("_lock",)
+    _lock: _LockFace
+
+    @property
+    def lock(self) -> _LockFace:
+        """The lock."""
+        return self._lock
+
+    def locked(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self._lock.locked()
+
+    def _describe(self) -> str:
+        return ("locked" if self.locked() else "unlocked") + self._waiting()
+
+
+class SemaphoreFace(ClosableFace[_sync.Semaphore]):
+    __slots__ = ()
+
+    @property
+    def value(self) -> int:
+        """Permits that are free now."""
+        return self._native.value
+
+    def _describe(self) -> str:
+        value = self._native.value
+        return (f"unlocked, value:{value}" if value else "locked") + self._waiting()
 
 
 def publish(name: str, *modules: ModuleType) -> None:

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from selvedge import _sync
+from selvedge._errors import StaleTaskError
 from selvedge._face_barrier import Arrival, BrokenBarrierError, SharedBarrier
 from selvedge._sync import (
     BoundedSemaphore,
@@ -78,7 +79,8 @@ class task:
     """``with task("order 17"):`` has a task of its own own what the block takes, on this thread (inside one: in this
     greenlet).
 
-    The task ends with the block: what it still holds breaks. ``number`` is what `interrupt` takes, and ``report``,
+    The task ends with the block: what it still holds breaks. No ``await`` may be in it, for then other coroutines run
+    with this task (RuntimeError, if their blocks overlap): `selvedge.aio` and `selvedge.trio` own by coroutine. ``number`` is what `interrupt` takes, and ``report``,
     after the block, what it had in hand.
     """
 
@@ -98,8 +100,18 @@ class task:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _sync.task_leave(self._previous)
+        overlaps = False
+        try:
+            _sync.task_leave(self._previous)
+        except StaleTaskError:
+            overlaps = True
+            _sync.task_leave(0)
         self.report = _sync.task_exit(self.number)
+        if overlaps and value is None:
+            raise RuntimeError(
+                "task blocks of one thread must nest, and the one around this has ended first: a block around an await "
+                "is on the thread while other coroutines run"
+            )
 
 
 class Barrier:
@@ -112,7 +124,7 @@ class Barrier:
 
     def __init__(
         self,
-        parties: int | Barrier | SharedBarrier,
+        parties: int | _sync.Face[SharedBarrier],
         action: Callable[[], object] | None = None,
         timeout: float | None = None,
         *,

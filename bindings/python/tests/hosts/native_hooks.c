@@ -1,34 +1,51 @@
-/* The hooks of a runtime that is not Python, for register_hook: they count, and never touch Python. */
+/* Hooks of a runtime that is not Python, as a JVM's or a CLR's would be. They count their calls, and those in which they would have held
+ * the GIL, where `user` points: `counts` here lives as long as the process, also when Python has ended. */
+#include <Python.h>
+
+#include <stdatomic.h>
 #include <stdint.h>
 
-static int started, ended, before, after;
+typedef struct hook_counts {
+  _Atomic int64_t starts, exits, befores, afters, with_gil;
+} hook_counts;
+
+hook_counts counts;
+
+static void count(_Atomic int64_t *what, hook_counts *c) {
+  atomic_fetch_add(what, 1);
+  if (PyGILState_Check()) atomic_fetch_add(&c->with_gil, 1);
+}
 
 int32_t count_start(void *user, const void *worker, void **slot) {
+  hook_counts *c = (hook_counts *)user;
   (void)worker;
-  *slot = user;
-  __atomic_fetch_add(&started, 1, __ATOMIC_SEQ_CST);
+  count(&c->starts, c);
+  *slot = c;
   return 0;
 }
 
 void count_exit(void *user, const void *worker, void *slot) {
+  hook_counts *c = (hook_counts *)slot;
   (void)worker;
-  __atomic_fetch_add(&ended, slot == user, __ATOMIC_SEQ_CST);
+  if (slot == user) count(&c->exits, c);
 }
 
 int32_t count_before(void *user, const void *worker, void *slot) {
+  hook_counts *c = (hook_counts *)slot;
   (void)worker;
-  __atomic_fetch_add(&before, slot == user, __ATOMIC_SEQ_CST);
+  if (slot == user) count(&c->befores, c);
   return 0;
 }
 
 void count_after(void *user, const void *worker, void *slot) {
+  hook_counts *c = (hook_counts *)slot;
   (void)worker;
-  __atomic_fetch_add(&after, slot == user, __ATOMIC_SEQ_CST);
+  if (slot == user) count(&c->afters, c);
 }
 
-void counted(int out[4]) {
-  out[0] = __atomic_load_n(&started, __ATOMIC_SEQ_CST);
-  out[1] = __atomic_load_n(&ended, __ATOMIC_SEQ_CST);
-  out[2] = __atomic_load_n(&before, __ATOMIC_SEQ_CST);
-  out[3] = __atomic_load_n(&after, __ATOMIC_SEQ_CST);
+int32_t fail_to_start(void *user, const void *worker, void **slot) {
+  (void)user;
+  (void)worker;
+  (void)slot;
+  return 77;
 }

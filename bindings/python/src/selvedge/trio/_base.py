@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import TracebackType
 from typing import TypeVar
 
-from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, enable_ki_protection
 
 from selvedge import _errors, _sync
 from selvedge._faces import ClosableFace, Primitive
@@ -64,3 +65,25 @@ class TrioFace(ClosableFace[_P]):
         """
         self._native.close()
         kick()
+
+
+class HeldFace(TrioFace[_P]):
+    """What is acquired and released: ``async with`` does both."""
+
+    __slots__ = ()
+
+    async def acquire(self) -> None:
+        raise NotImplementedError
+
+    def release(self) -> None:
+        raise NotImplementedError
+
+    @enable_ki_protection
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    @enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.release()

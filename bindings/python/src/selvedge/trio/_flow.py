@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -13,18 +12,18 @@ from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, e
 
 from selvedge import _errors, _sync
 from selvedge._face_barrier import SharedBarrier
-from selvedge._faces import Face, native_of, pack, unpack
-from selvedge.trio._base import TrioFace, call, wait_in_line
+from selvedge._faces import BarrierFace, ChannelFace, EventFace, LimiterFace, native_of, pack, unpack
+from selvedge.trio._base import HeldFace, TrioFace, call, wait_in_line
 from selvedge.trio._loop import Owner, RunPart, Wait, kick, owner_here, part_here
 from selvedge.trio._trio_errors import EndOfChannel, WouldBlock
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer, Self
+    from typing_extensions import Buffer
 
 __all__ = ["Barrier", "CapacityLimiter", "Channel", "Event"]
 
 
-class Event(TrioFace[_sync.Event]):
+class Event(EventFace, TrioFace[_sync.Event]):
     """Something that has happened or not. Like Trio's it cannot be cleared here; if another face clears it, who was
     waiting goes all the same.
 
@@ -36,10 +35,6 @@ class Event(TrioFace[_sync.Event]):
 
     def __init__(self, shared: _sync.Face[_sync.Event] | None = None, *, name: str | None = None) -> None:
         super().__init__(_sync.Event(name=name) if shared is None else native_of(shared, _sync.Event, "Event"))
-
-    def is_set(self) -> bool:
-        """Whether it is set."""
-        return self._native.is_set()
 
     @enable_ki_protection
     def set(self) -> None:
@@ -59,11 +54,8 @@ class Event(TrioFace[_sync.Event]):
     def __bool__(self) -> bool:
         raise NotImplementedError("an event is no bool: ask event.is_set()")
 
-    def _describe(self) -> str:
-        return ("set" if self.is_set() else "unset") + self._waiting()
 
-
-class Barrier(Face[SharedBarrier]):
+class Barrier(BarrierFace):
     """A place where ``parties`` wait for each other.
 
     parties: how many, or another face of a barrier, of which this is to be one.
@@ -110,26 +102,8 @@ class Barrier(Face[SharedBarrier]):
         self._native.reset()
         kick()
 
-    @property
-    def parties(self) -> int:
-        """How many it takes."""
-        return self._native.parties
 
-    @property
-    def n_waiting(self) -> int:
-        """How many wait."""
-        return self._native.n_waiting
-
-    @property
-    def broken(self) -> bool:
-        """Whether it is broken, until a `reset`."""
-        return self._native.broken
-
-    def _describe(self) -> str:
-        return f"{'broken' if self.broken else 'filling'}, waiters:{self.n_waiting}/{self.parties}"
-
-
-class CapacityLimiter(TrioFace[_sync.CapacityLimiter]):
+class CapacityLimiter(LimiterFace, HeldFace[_sync.CapacityLimiter]):
     """A number of tokens, at most one for each borrower. A task that ends returns its token.
 
     total_tokens: how many, ``math.inf`` for no bound, or another face of a limiter, of which this is to be one.
@@ -153,16 +127,6 @@ class CapacityLimiter(TrioFace[_sync.CapacityLimiter]):
     def total_tokens(self, total: float) -> None:
         self._native.total_tokens = _check_total(total)
         kick()
-
-    @property
-    def borrowed_tokens(self) -> int:
-        """How many are out."""
-        return self._native.borrowed_tokens
-
-    @property
-    def available_tokens(self) -> float:
-        """How many are free."""
-        return self._native.available_tokens
 
     @enable_ki_protection
     async def acquire(self) -> None:
@@ -243,19 +207,6 @@ class CapacityLimiter(TrioFace[_sync.CapacityLimiter]):
             tasks_waiting=stats["waiting"],
         )
 
-    @enable_ki_protection
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    @enable_ki_protection
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def _describe(self) -> str:
-        return f"{self.borrowed_tokens}/{self.total_tokens}{self._waiting()}"
-
 
 def _check_total(total: float) -> float:
     if not isinstance(total, int) and total != math.inf:
@@ -278,7 +229,7 @@ def _borrower(borrower: object) -> tuple[trio.lowlevel.Task | None, object]:
 _holders: WeakKeyDictionary[_sync.CapacityLimiter, dict[trio.lowlevel.Task, RunPart]] = WeakKeyDictionary()
 
 
-class Channel(TrioFace[_sync.Channel]):
+class Channel(ChannelFace, TrioFace[_sync.Channel]):
     """A line of items from any senders to any receivers. ``async for item in channel: ...`` receives until it is
     closed.
 
@@ -381,25 +332,8 @@ class Channel(TrioFace[_sync.Channel]):
     recv_nowait = receive_nowait
     recv_bytes_nowait = receive_bytes_nowait
 
-    @property
-    def capacity(self) -> int | None:
-        """How many items it holds before a send waits; None: any number."""
-        return self._native.capacity
-
-    def __len__(self) -> int:
-        return len(self._native)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> Any:
         try:
             return await self.receive()
         except EndOfChannel:
             raise StopAsyncIteration from None
-
-    def _describe(self) -> str:
-        return f"{len(self)} items" + (", closed" if self.closed else "")

@@ -15,9 +15,9 @@ import trio
 from trio.lowlevel import ParkingLotStatistics, checkpoint_if_cancelled, enable_ki_protection
 
 from selvedge import _sync
-from selvedge._faces import native_of, publish
+from selvedge._faces import ConditionFace, LockFace, SemaphoreFace, native_of, publish
 from selvedge.trio import _flow, _trio_errors
-from selvedge.trio._base import TrioFace, call, wait_in_line
+from selvedge.trio._base import HeldFace, call, wait_in_line
 from selvedge.trio._flow import Barrier, CapacityLimiter, Channel, Event
 from selvedge.trio._loop import Wait, kick, owner_here, part_here
 from selvedge.trio._trio_errors import (
@@ -51,7 +51,7 @@ __all__ = [
 _L = TypeVar("_L", bound="_sync.Lock | _sync.RLock")
 
 
-class _TaskLock(TrioFace[_L]):
+class _TaskLock(LockFace[_L], HeldFace[_L]):
     __slots__ = ()
 
     @enable_ki_protection
@@ -81,25 +81,6 @@ class _TaskLock(TrioFace[_L]):
         owner.part.kick()
 
     @enable_ki_protection
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    @enable_ki_protection
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def locked(self) -> bool:
-        """Whether somebody holds it: a task, a thread, whoever."""
-        return self._native.locked()
-
-    @property
-    def broken(self) -> bool:
-        """Whether its owner ended while holding it."""
-        return self._native.broken
-
-    @enable_ki_protection
     def repair(self) -> None:
         """Takes a broken lock and makes it whole: for who has put right what it protects, or is going to. ValueError if
         it is not broken.
@@ -112,9 +93,6 @@ class _TaskLock(TrioFace[_L]):
         stats = self._native.stats()
         owner = part_here().task_of(stats["owner"]) if stats["owner"] else None
         return trio.LockStatistics(locked=stats["depth"] > 0, owner=owner, tasks_waiting=stats["waiting"])
-
-    def _describe(self) -> str:
-        return ("locked" if self.locked() else "unlocked") + self._waiting()
 
 
 class Lock(_TaskLock[_sync.Lock]):
@@ -152,15 +130,14 @@ class RLock(_TaskLock[_sync.RLock]):
         )
 
 
-class Condition(TrioFace[_sync.Condition]):
+class Condition(ConditionFace[Lock | RLock], HeldFace[_sync.Condition]):
     """Waits for a change of what a lock protects. ``async with condition: ...`` holds the lock.
 
     lock: a face of a `Lock` or an `RLock`, or of a condition, of which this is to be one; None makes a new `Lock`.
     name: what messages and the wait graph call a new one.
     """
 
-    __slots__ = ("_lock",)
-    _lock: Lock | RLock
+    __slots__ = ()
 
     def __init__(
         self,
@@ -176,15 +153,6 @@ class Condition(TrioFace[_sync.Condition]):
         else:
             self._lock = Lock(inner) if isinstance(inner, _sync.Lock) else RLock(inner)
 
-    @property
-    def lock(self) -> Lock | RLock:
-        """The lock."""
-        return self._lock
-
-    def locked(self) -> bool:
-        """Whether somebody holds the lock."""
-        return self._lock.locked()
-
     async def acquire(self) -> None:
         """Takes the lock: see `Lock.acquire`."""
         await self._lock.acquire()
@@ -196,10 +164,6 @@ class Condition(TrioFace[_sync.Condition]):
     def release(self) -> None:
         """Gives the lock back: see `Lock.release`."""
         self._lock.release()
-
-    @enable_ki_protection
-    async def __aenter__(self) -> None:
-        await self.acquire()
 
     @enable_ki_protection
     async def __aexit__(
@@ -243,11 +207,8 @@ class Condition(TrioFace[_sync.Condition]):
             tasks_waiting=self._native.stats()["waiting"], lock_statistics=self._lock.statistics()
         )
 
-    def _describe(self) -> str:
-        return ("locked" if self.locked() else "unlocked") + self._waiting()
 
-
-class Semaphore(TrioFace[_sync.Semaphore]):
+class Semaphore(SemaphoreFace, HeldFace[_sync.Semaphore]):
     """A number of permits, which nobody owns. First come, first served.
 
     initial_value: how many are free at first, or another face of a semaphore, of which this is to be one.
@@ -269,11 +230,6 @@ class Semaphore(TrioFace[_sync.Semaphore]):
             super().__init__(_sync.Semaphore(initial_value, name=name))
         else:
             super().__init__(_sync.BoundedSemaphore(initial_value, max=max_value, name=name))
-
-    @property
-    def value(self) -> int:
-        """Permits that are free now."""
-        return self._native.value
 
     @property
     def max_value(self) -> int | None:
@@ -304,23 +260,9 @@ class Semaphore(TrioFace[_sync.Semaphore]):
         self._native.release(n)
         kick()
 
-    @enable_ki_protection
-    async def __aenter__(self) -> None:
-        await self.acquire()
-
-    @enable_ki_protection
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.release()
-
     def statistics(self) -> ParkingLotStatistics:
         """``tasks_waiting`` (of all kinds)."""
         return ParkingLotStatistics(tasks_waiting=self._native.stats()["waiting"])
-
-    def _describe(self) -> str:
-        value = self._native.value
-        return (f"unlocked, value:{value}" if value else "locked") + self._waiting()
 
 
 class BoundedSemaphore(Semaphore):
