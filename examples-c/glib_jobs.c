@@ -15,7 +15,7 @@ static int check(const char *what, selv_status status) {
   char detail[256];
   if (status == SELV_OK) return 1;
   selv_last_error(detail, sizeof detail);
-  fprintf(stderr, "%s: %s: %s\n", what, selv_status_name(status), detail);
+  fprintf(stderr, "%s: %s (the library last said: %s)\n", what, selv_status_text(status), detail);
   return 0;
 }
 

@@ -8,12 +8,15 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(clippy::undocumented_unsafe_blocks)]
-// The models leave the C functions out, and with them what only those use.
-#![cfg_attr(loom, allow(dead_code, unused_imports))]
+// The models leave the C functions out, and with them what only those use; and none of their tasks is in a static slot.
+#![cfg_attr(
+    any(loom, shuttle),
+    allow(dead_code, unused_imports, clippy::absurd_extreme_comparisons)
+)]
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod capi;
 mod core;
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models;
 mod sys;

@@ -1,6 +1,8 @@
 #!/bin/bash
-# Runs the loom models of src/models, then each mutant of the code, which some model must catch. What runs is the code that
-# ships; a mutant is a place in it that `--cfg selv_mutant="name"` makes wrong on purpose.
+# Runs the models of src/models, shuttle's and loom's, then each mutant of the code, which some model must catch. What runs is the
+# code that ships; a mutant is a place in it that `--cfg selv_mutant="name"` makes wrong on purpose.
+#
+# SELV_TEST_SCALE multiplies how many schedules shuttle draws; from 2 on all mutants are tried that shuttle can see, else a few.
 #
 # The output is like that of a Rust test driver: one line for each model and each mutant.
 set -uo pipefail
@@ -14,7 +16,7 @@ exec 9>"$CARGO_TARGET_DIR/.lock"
 flock 9
 failures=0
 
-# The mutants, the model that must catch each, and what is wrong with them.
+# The mutants, the model of loom's that must catch each, and what is wrong with them.
 mutants() {
   cat <<'TABLE'
 relaxed_give       handoff::submit_against_timeout         an order is not published to the worker that takes it
@@ -55,15 +57,42 @@ end_what_is_abandoned guests::timed_out_abandon_against_tick  the host's thread 
 TABLE
 }
 
-# Compiles the library alone with the given flags, so that a mutant does not compile everything below it again, and runs the models
-# that match. One that does not end has failed, too.
+# Those that shuttle catches, too, its model that must, and whether they are always tried. It takes every access for a sequentially
+# consistent one, so the mutants whose name begins with "relaxed" are loom's alone.
+mutants_of_crowds() {
+  cat <<'TABLE'
+one_slot           cache::submits_against_idle_workers
+leave_unasked      cache::submits_against_timeouts            always
+sleep_over_handle  cache::shutdown_against_queueing
+unflagged          shares::strict_lock::cancel_against_grant
+forget_the_second  shares::strict_lock::timeout_against_grant
+lose_in_silence    shares::lock::timeout_against_grant
+leave_in_silence   shares::lock::timeout_against_grant        always
+trust_the_first_look  shares::lock::timeout_against_grant
+abandon_what_was_granted  shares::limiter::abandon_after_grant  always
+return_in_silence  conditions::timeout_against_notify
+no_heir            conditions::robust_owners_exit_against_timeout
+unconfirmed        rings::six_tasks_close_one_ring
+never_look_back    rings::a_cancel_closes_a_ring_of_four
+unflagged_permits  shares::semaphore::cancel_against_grant
+leave_the_rest_waiting  shares::permits_for_those_behind_a_head_that_gives_up
+keep_the_token     shares::limiter::owner_exit_against_wait
+drop_the_item      channels::receivers_against_senders
+TABLE
+}
+
+# Compiles the library alone for loom or shuttle with the given flags, so that a mutant does not compile everything below it again,
+# and runs the models that match. One that does not end has failed, too.
 models() {
-  local program
-  program=$(RUSTFLAGS="--cfg loom" cargo rustc --quiet --locked --lib --profile test --message-format=json -- $2 2>"$log" |
+  local runner=$1 name=$2 flags=$3 program status=0 limit=400
+  # shellcheck disable=SC2086  # the flags are a list of words
+  program=$(CARGO_TARGET_DIR=$CARGO_TARGET_DIR/$runner RUSTFLAGS="--cfg $runner" \
+    cargo rustc --quiet --locked --lib --profile test --message-format=json -- $flags 2>"$log" |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
   [ -n "$program" ] || return 1
-  local status=0
-  timeout --signal=INT 400 "$program" "models::$1" >"$log" 2>&1 || status=$?
+  # loom's models are no more with a larger scale.
+  [ "$runner" = loom ] || limit=$((limit * ${SELV_TEST_SCALE:-1}))
+  timeout --signal=INT "$limit" "$program" "models::$name" >"$log" 2>&1 || status=$?
   # From 128 on: killed by a signal, which a wrong use of memory may well end in.
   [ "$status" -lt 128 ] || echo "signal: $((status - 128))" >>"$log"
   return "$status"
@@ -74,24 +103,40 @@ fail() {
   failures=$((failures + 1))
 }
 
-if models "" "" && grep -q '^test models::' "$log"; then
-  grep '^test models::' "$log"
-else
-  cat "$log"
-  fail models::all
-fi
+# All models of loom or shuttle.
+all() {
+  if models "$1" "" "" && grep -q '^test models::' "$log"; then
+    grep '^test models::' "$log"
+  else
+    cat "$log"
+    fail "models::all_of_$1"
+  fi
+}
 
-while read -r mutant model _; do
+# The mutant must be compiled and run, and the model say no.
+mutant() {
+  local runner=$1 mutant=$2 model=$3 name
+  name=mutant::$runner::$mutant
   if ! grep -qr "selv_mutant = \"$mutant\"" src; then
-    fail "mutant::$mutant::exists"
-  elif models "$model" "--cfg selv_mutant=\"$mutant\""; then
-    fail "mutant::$mutant"
-  # It was compiled and run, and a model said no.
+    fail "$name::exists"
+  elif models "$runner" "$model" "--cfg selv_mutant=\"$mutant\""; then
+    fail "$name"
   elif grep -q '^running [1-9]' "$log" && grep -Eq 'panicked at|signal: ' "$log"; then
-    echo "test mutant::$mutant ... ok"
+    echo "test $name ... ok"
   else
     tail -n 20 "$log"
-    fail "mutant::$mutant"
+    fail "$name"
   fi
+}
+
+all shuttle
+all loom
+while read -r mutant model _; do
+  mutant loom "$mutant" "$model"
 done < <(mutants)
+while read -r mutant model always; do
+  if [ "${SELV_TEST_SCALE:-1}" -gt 1 ] || [ -n "$always" ]; then
+    mutant shuttle "$mutant" "crowds::$model"
+  fi
+done < <(mutants_of_crowds)
 [ "$failures" -eq 0 ]

@@ -85,6 +85,18 @@ run_c_tests() {
   report "$stage" "$log" $?
 }
 
+# The event loops' presets, which are the host's own code and memory: the tests of GLib and libuv without a language runtime. The log's name,
+# environment words, then `--`, then what the driver is told to leave out or to choose.
+loop_tests() {
+  local stage=$1 log=$logs/$1-$2.log words=()
+  shift 2
+  while [ "$1" != -- ]; do words+=("$1"); shift; done
+  shift
+  env "${words[@]}" cargo test --release --locked --test runtimes -- --test-threads 2 \
+    --skip python --skip jvm --skip coreclr --skip mono "$@" >"$log" 2>&1
+  report "$stage" "$log" $?
+}
+
 # The planted defect `$2` must make its program fail with `$3` in what it prints; `$4`: words before the program;
 # the rest: the compiler and its flags.
 planted() {
@@ -157,8 +169,10 @@ stage_tsan() {
   report tsan "$logs/tsan-rust.log" $?
   # clang warns of a switch that gcc takes in silence.
   local cflags="-fsanitize=thread -Wno-unused-command-line-argument"
-  c_tests tsan "SELV_LIB_DIR=$lib" SELV_CC=clang-22 "SELV_CFLAGS=$cflags" "TSAN_OPTIONS=$options" \
-    SELV_TIMEOUT_FACTOR=8 SELV_TEST_PATIENCE=300
+  local words=("SELV_LIB_DIR=$lib" SELV_CC=clang-22 "SELV_CFLAGS=$cflags" "TSAN_OPTIONS=$options" SELV_TIMEOUT_FACTOR=8 SELV_TEST_PATIENCE=300)
+  c_tests tsan "${words[@]}"
+  # Without GLib's: its locks are made of futexes, and TSan does not see them.
+  loop_tests tsan loops "${words[@]}" -- --skip glib
   planted tsan race "ThreadSanitizer: data race" "" "$lib" clang-22 -fsanitize=thread
 }
 
@@ -170,6 +184,8 @@ stage_memcheck() {
   local words=(SELV_TIMEOUT_FACTOR=8 SELV_TEST_PATIENCE=300)
   c_tests memcheck "${words[@]}" "SELV_RUNNER=$leaks"
   forking_tests memcheck "${words[@]}" "SELV_RUNNER=$plain"
+  loop_tests memcheck loops "${words[@]}" "SELV_RUNNER=$leaks" -- --skip ::fork
+  ! grep -qE '^(glib|uv)\s' target/runtimes/found.tsv || loop_tests memcheck loops-fork "${words[@]}" "SELV_RUNNER=$plain" -- ::fork
   planted memcheck leak "definitely lost" "$leaks" "$root/target/release" gcc
 }
 

@@ -100,7 +100,7 @@ pub fn with_last<R>(f: impl FnOnce(&str) -> R) -> R {
         .unwrap_or_else(|_| (f.take().expect("not called yet"))(""))
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

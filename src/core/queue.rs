@@ -165,7 +165,7 @@ pub fn refuse(cache: &Cache, job: Job) {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::core::callback::{JobFn, Opaque};

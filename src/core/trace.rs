@@ -303,7 +303,7 @@ pub fn worker_ended(worker: &Worker) {
     instant(worker, "exit");
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -1,19 +1,36 @@
-//! Models of the concurrent protocols, which loom runs through every interleaving that a few preemptions allow.
+//! Models of the concurrent protocols, which loom runs through every interleaving of two or three threads that a few preemptions
+//! allow, and shuttle through some interleavings of four to eight ([`crowds`]).
 //!
 //! They drive the code that ships, from `submit` through the life of a worker to shutdown and the removal of hooks. Only what
-//! loom has no notion of is replaced: threads come from the cache's own `spawn` option, a futex is a condition variable, a lock
-//! is loom's mutex, and an idle timeout passes at once, wherever that may happen, or never (see `sys/sync.rs`).
+//! loom and shuttle have no notion of is replaced: threads come from the cache's own `spawn` option, a futex is a condition
+//! variable, a lock is their mutex, and a timeout passes at once, wherever that may happen, or never (see `sys/sync.rs`).
 //!
 //! `tools/check-models.sh` runs them, and then again for each mutant of the code, which must be caught.
 
+// loom's threads are all on one thread of the system: what they share need not be Sync.
+#![cfg_attr(loom, allow(clippy::arc_with_non_send_sync))]
+
+#[cfg(loom)]
 mod conditions;
+#[cfg(shuttle)]
+mod crowds;
+#[cfg(loom)]
+mod gates;
+#[cfg(loom)]
 mod guests;
+#[cfg(loom)]
 mod handoff;
+#[cfg(loom)]
 mod hooks;
+#[cfg(loom)]
 mod locks;
+#[cfg(loom)]
 mod loops;
+#[cfg(loom)]
 mod primitives;
+#[cfg(loom)]
 mod rings;
+#[cfg(loom)]
 mod shutdown;
 mod tasks;
 
@@ -26,8 +43,8 @@ use crate::core::name::Name;
 use crate::core::sync::{operation, report};
 use crate::core::{shutdown as end, submit};
 use crate::sys::clock::{Deadline, FOREVER, NO_WAIT};
-use loom::cell::UnsafeCell;
-use loom::thread::JoinHandle;
+use crate::sys::sync::UnsafeCell;
+use crate::sys::sync::model::thread::{self, JoinHandle};
 use std::collections::BTreeSet;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::Relaxed};
@@ -41,6 +58,7 @@ enum Idle {
 }
 
 /// Runs `model` in every interleaving with at most so many preemptions; LOOM_MAX_PREEMPTIONS overrules the number.
+#[cfg(loom)]
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
@@ -49,6 +67,7 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 }
 
 /// The same with a model that can end in different ways: it ended in each of these, and in no other.
+#[cfg(loom)]
 fn explore_outcomes<T: Ord + std::fmt::Debug + Send + 'static>(
     preemptions: usize,
     outcomes: impl IntoIterator<Item = T>,
@@ -74,7 +93,7 @@ unsafe extern "C-unwind" fn spawn(
     out_handle: *mut *mut c_void,
 ) -> Status {
     let arg = Opaque(arg);
-    let thread = loom::thread::spawn(move || {
+    let thread = thread::spawn(move || {
         let arg = arg;
         // SAFETY: the cache gives each pair of entry and argument to one new thread.
         unsafe { entry(arg.0) }
@@ -90,7 +109,7 @@ unsafe extern "C-unwind" fn join(_data: *mut c_void, handle: *mut c_void) {
     thread.join().expect("a worker does not panic");
 }
 
-/// A cache on loom's threads. `max_workers` 0 is no bound.
+/// A cache on the model's threads. `max_workers` 0 is no bound.
 fn cache(idle: Idle, max_workers: u32) -> Arc<Cache> {
     Cache::new(Options {
         idle_timeout_ns: match idle {
@@ -122,7 +141,7 @@ fn finish(cache: &Arc<Cache>) {
     assert_eq!(stats.counts.exited, stats.counts.started);
 }
 
-/// What one job saw. The counters are plain, unseen by loom: they must not order anything.
+/// What one job saw. The counters are plain, unseen by the model: they must not order anything.
 struct Probe {
     /// Written by the submitter before the submit and read by the job: an order that is given too loosely is a data race here.
     message: UnsafeCell<u32>,
@@ -133,6 +152,9 @@ struct Probe {
     /// A job that `deliver` submits.
     next: Option<(Arc<Cache>, Arc<Probe>)>,
 }
+
+// SAFETY: the message is written before the submit and read by the job.
+unsafe impl Sync for Probe {}
 
 impl Probe {
     fn new() -> Arc<Probe> {
@@ -205,7 +227,7 @@ impl Probe {
 
     fn await_end(&self) {
         while self.freed.load(Relaxed) == 0 {
-            loom::thread::yield_now();
+            thread::yield_now();
         }
     }
 

@@ -212,3 +212,78 @@ fn channel_receive_against_cancelled_send() {
         cancelled
     });
 }
+
+/// A close meets what is released, and somebody who waits for it.
+#[test]
+fn semaphore_close_against_release() {
+    explore_outcomes(3, [None, Some(error::CLOSED)], || {
+        let semaphore = Semaphore::new(None, 0, 0).unwrap();
+        let waiter = thread::spawn({
+            let (semaphore, task) = (Arc::clone(&semaphore), new_task());
+            move || refusal(semaphore.acquire(task, 1, FOREVER))
+        });
+        let other = thread::spawn({
+            let semaphore = Arc::clone(&semaphore);
+            move || semaphore.close()
+        });
+        semaphore.release(1).unwrap();
+        let end = waiter.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(semaphore.stats().permits, u64::from(end.is_some()));
+        semaphore.retire().expect("nobody waits");
+        end
+    });
+}
+
+#[test]
+fn limiter_close_against_release() {
+    explore_outcomes(3, [None, Some(error::CLOSED)], || {
+        let limiter = Limiter::new(None, 1).unwrap();
+        let [owner, task] = [new_task(), new_task()];
+        limiter.try_acquire(Borrower::Task(owner)).unwrap();
+        let waiter = thread::spawn({
+            let limiter = Arc::clone(&limiter);
+            move || refusal(limiter.acquire(task, Borrower::Task(task), FOREVER))
+        });
+        let other = thread::spawn({
+            let limiter = Arc::clone(&limiter);
+            move || limiter.close()
+        });
+        limiter.release(Borrower::Task(owner)).unwrap();
+        let end = waiter.join().unwrap();
+        other.join().unwrap();
+        if end.is_none() {
+            limiter.release(Borrower::Task(task)).unwrap();
+        }
+        limiter.retire().expect("the token is back");
+        end
+    });
+}
+
+/// What was sent before a close can still be received.
+#[test]
+fn channel_close_against_send_against_receive() {
+    explore_outcomes(3, [false, true], || {
+        let channel = Channel::new(None, Some(1));
+        let receiver = thread::spawn({
+            let (channel, task) = (Arc::clone(&channel), new_task());
+            move || match channel.recv(task, FOREVER) {
+                Ok(_) => true,
+                Err(e) => {
+                    assert_eq!(e.status, error::CLOSED);
+                    false
+                }
+            }
+        });
+        let other = thread::spawn({
+            let channel = Arc::clone(&channel);
+            move || channel.close()
+        });
+        let sent = channel.send_nowait(b"x").is_ok();
+        let received = receiver.join().unwrap();
+        other.join().unwrap();
+        assert_eq!(received, sent);
+        channel.retire().expect("nobody waits");
+        received
+    });
+}

@@ -18,7 +18,7 @@ pub fn count() -> u32 {
 /// One pause in a short wait for another processor, longer with each round, and later given to other threads. False where
 /// there is one processor, and in the models: then it is not worth looking again.
 pub fn pause(round: u32) -> bool {
-    if cfg!(loom) {
+    if cfg!(any(loom, shuttle)) {
         return false;
     }
     match round {

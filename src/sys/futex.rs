@@ -5,7 +5,7 @@ use super::sync::AtomicU32;
 
 /// Sleeps while `word` holds `expected`, until a wake or the deadline. False only if the deadline has passed;
 /// true may be spurious, so callers look at the word again.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool {
     let at = deadline.timespec();
     let at_ptr = at
@@ -28,7 +28,7 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> bool {
 }
 
 /// Wakes at most `n` threads that sleep on `word`.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub fn wake(word: &AtomicU32, n: i32) {
     // SAFETY: FUTEX_WAKE only uses the address; a word that no one sleeps on is fine.
     unsafe {
@@ -41,7 +41,7 @@ pub fn wake(word: &AtomicU32, n: i32) {
     };
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use super::sync::model_futex::{wait, wake};
 
 /// For [`wake`]: every sleeper.

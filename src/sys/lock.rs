@@ -19,7 +19,7 @@ pub trait ForkReset {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod imp {
     use super::*;
     use crate::sys::clock::Deadline;
@@ -168,17 +168,18 @@ mod imp {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod imp {
     use super::*;
+    use crate::sys::sync::model::sync::{Mutex, MutexGuard};
 
-    /// In the models there is no fork: loom's own mutex.
-    pub struct ForkLock<T>(loom::sync::Mutex<T>);
-    pub type Guard<'a, T> = loom::sync::MutexGuard<'a, T>;
+    /// In the models there is no fork: a mutex of whoever runs them.
+    pub struct ForkLock<T>(Mutex<T>);
+    pub type Guard<'a, T> = MutexGuard<'a, T>;
 
     impl<T: ForkReset> ForkLock<T> {
         pub fn new(data: T) -> Self {
-            ForkLock(loom::sync::Mutex::new(data))
+            ForkLock(Mutex::new(data))
         }
         pub fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap()
@@ -189,23 +190,23 @@ mod imp {
 pub use imp::{ForkLock, Guard};
 
 /// A [`ForkLock`] that is a static. In the models each run has one of its own.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 macro_rules! static_lock {
     (static $name:ident: $data:ty = $value:expr) => {
         static $name: $crate::sys::lock::ForkLock<$data> = $crate::sys::lock::ForkLock::new($value);
     };
 }
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 macro_rules! static_lock {
     (static $name:ident: $data:ty = $value:expr) => {
-        loom::lazy_static! {
+        $crate::sys::sync::model::lazy_static! {
             static ref $name: $crate::sys::lock::ForkLock<$data> = $crate::sys::lock::ForkLock::new($value);
         }
     };
 }
 pub(crate) use static_lock;
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use std::sync::Arc;

@@ -1,16 +1,24 @@
-//! The atomics and cells that the concurrent protocols are written in: the real ones, or loom's under `--cfg loom`, so
-//! that the models run the very code that ships.
+//! The atomics and cells that the concurrent protocols are written in: the real ones, or, so that the models run the very code
+//! that ships, those of what runs the models: loom under `--cfg loom`, shuttle under `--cfg shuttle`.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+/// What runs the models; what is used of it has the same names in both.
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use loom as model;
+#[cfg(shuttle)]
+pub(crate) use shuttle as model;
+
+#[cfg(any(loom, shuttle))]
+pub use model::sync::atomic::{AtomicU64, Ordering};
 #[cfg(loom)]
 pub use model_atomic::AtomicU32;
+#[cfg(shuttle)]
+pub use shuttle::sync::atomic::AtomicU32;
 
 /// loom takes a SeqCst load or store for an acquiring or releasing one; with a fence before it or behind it, which loom knows, it is
-/// what it says.
+/// what it says. (shuttle takes every access for a SeqCst one.)
 #[cfg(loom)]
 mod model_atomic {
     use loom::sync::atomic::{self, Ordering, fence};
@@ -47,16 +55,16 @@ mod model_atomic {
     }
 }
 
-/// The models run all threads on one thread of the system, so thread-locals are loom's, too.
-#[cfg(loom)]
+/// The models run all threads on one thread of the system, so thread-locals are the models', too.
+#[cfg(any(loom, shuttle))]
 macro_rules! model_thread_local {
     (static $name:ident: $type:ty = const $init:block $(;)?) => {
-        loom::thread_local!(static $name: $type = $init);
+        $crate::sys::sync::model::thread_local!(static $name: $type = $init);
     };
 }
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) use model_thread_local as thread_local;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use std::thread_local;
 
 #[cfg(loom)]
@@ -81,16 +89,16 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// A futex for the models: loom has no system calls. Waits may be woken spuriously, never lost; it has no clock, so a
-/// deadline that can pass is a branch that the model explores.
-#[cfg(loom)]
+/// A futex for the models, which have no system calls: waits may be woken spuriously, never lost. They have no clock either, so a
+/// deadline that can pass does so where the thread would sleep: whatever can come before that is a branch that is explored.
+#[cfg(any(loom, shuttle))]
 pub mod model_futex {
     use super::AtomicU32;
+    use super::model::sync::{Condvar, Mutex};
     use crate::sys::clock::Deadline;
-    use loom::sync::{Condvar, Mutex};
     use std::sync::Arc;
 
-    loom::lazy_static! {
+    super::model::lazy_static! {
         static ref ROOM: Arc<(Mutex<()>, Condvar)> = Arc::new((Mutex::new(()), Condvar::new()));
     }
 

@@ -1,7 +1,7 @@
 //! A table that grows and never moves or frees a row, so that rows are found by their number with no lock, also by a reader
 //! that holds an old number, and also in a fork child.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod imp {
     use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -99,7 +99,7 @@ mod imp {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod imp {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -110,7 +110,7 @@ mod imp {
     }
 
     impl<T: Default> Table<T> {
-        pub(crate) const MOST: usize = 6;
+        pub(crate) const MOST: usize = if cfg!(loom) { 6 } else { 24 };
 
         pub fn new() -> Self {
             Table {
@@ -135,16 +135,16 @@ mod imp {
 pub use imp::Table;
 
 /// A [`Table`] that is a static. In the models each run has one of its own.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 macro_rules! static_table {
     (static $name:ident: $row:ty) => {
         static $name: $crate::sys::table::Table<$row> = $crate::sys::table::Table::new();
     };
 }
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 macro_rules! static_table {
     (static $name:ident: $row:ty) => {
-        loom::lazy_static! {
+        $crate::sys::sync::model::lazy_static! {
             static ref $name: $crate::sys::table::Table<$row> = $crate::sys::table::Table::new();
         }
     };

@@ -26,7 +26,7 @@ pub fn token() -> u64 {
 }
 
 /// The calling thread's name as the operating system has it.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub fn name() -> String {
     let mut name = [0u8; 16];
     // SAFETY: the buffer has the size that is told.
@@ -34,7 +34,7 @@ pub fn name() -> String {
     let end = name.iter().position(|&b| b == 0).unwrap_or(name.len());
     String::from_utf8_lossy(&name[..end]).into_owned()
 }
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub fn name() -> String {
     String::new()
 }

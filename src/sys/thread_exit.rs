@@ -46,7 +46,7 @@ impl ExitKey {
     /// Has the destructor called with `value` when this thread ends; null calls it off.
     pub fn set(&self, value: *const c_void) {
         // The threads of the models are none of the system's.
-        if cfg!(loom) {
+        if cfg!(any(loom, shuttle)) {
             return;
         }
         if let Some(key) = self.key() {

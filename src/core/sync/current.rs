@@ -52,7 +52,7 @@ impl Drop for BeforeKeys {
 thread_local! {
     static ROUNDS_TO_COME: Cell<bool> = const { Cell::new(false) };
 }
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 std::thread_local! {
     static BEFORE_KEYS: BeforeKeys = const { BeforeKeys };
 }
@@ -80,7 +80,7 @@ unsafe extern "C" fn round(number: *mut c_void) {
 pub fn watch_end() {
     if WATCH.with(Cell::get) == Watch::No {
         WATCH.with(|w| w.set(Watch::Watched));
-        #[cfg(not(loom))]
+        #[cfg(not(any(loom, shuttle)))]
         let _ = BEFORE_KEYS.try_with(|_| ());
         END.set(std::ptr::without_provenance(1));
     }

@@ -20,15 +20,15 @@ pub mod lock;
 pub mod operation;
 pub mod parker;
 pub mod parking_lot;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod reference;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod reference_tests;
 pub mod registry;
 pub mod report;
 pub mod semaphore;
 pub mod slot;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod storm_tests;
 pub mod task;
 pub mod timer;

@@ -68,11 +68,11 @@ impl ForkReset for Free {
 }
 
 /// The first slots lie at a fixed place, which the fast paths find with one addition. Untouched, they take no memory.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const NEAR: usize = 1 << 16;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const NEAR: usize = 0;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 static NEAR_SLOTS: [Slot; NEAR] = [const { new_slot!() }; NEAR];
 static_table!(static FAR_SLOTS: Slot);
 /// How many slots have been used.
@@ -102,13 +102,13 @@ fn slot_at(index: usize) -> Option<&'static Slot> {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 #[inline(always)]
 fn near(index: usize) -> Option<&'static Slot> {
     NEAR_SLOTS.get(index)
 }
 /// In the models the fast paths find the others.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 fn near(index: usize) -> Option<&'static Slot> {
     FAR_SLOTS.get(index)
 }
@@ -350,7 +350,7 @@ pub fn sort_out_in_child() {
     debug_assert!(fork::generation() > 1);
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

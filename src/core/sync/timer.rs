@@ -47,10 +47,10 @@ static_lock!(static TIMERS: Timers = Timers {
 });
 
 /// Grows when the sleeper has to look again.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 static CHANGES: AtomicU32 = AtomicU32::new(0);
-#[cfg(loom)]
-loom::lazy_static! {
+#[cfg(any(loom, shuttle))]
+crate::sys::sync::model::lazy_static! {
     static ref CHANGES: AtomicU32 = AtomicU32::new(0);
 }
 
