@@ -40,8 +40,9 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     long number;
     if (!PyLong_Check(most)) return PyErr_Format(PyExc_TypeError, "max_workers must be an int or None, not %.100s", Py_TYPE(most)->tp_name);
     number = PyLong_AsLong(most);
-    if (number == -1 && PyErr_Occurred()) PyErr_Clear();
-    if (number < 1 || number > (long)UINT32_MAX) return PyErr_Format(PyExc_ValueError, "max_workers must be at least 1, not %R", most);
+    if (number == -1 && PyErr_Occurred()) PyErr_Clear(); /* beyond every long */
+    if (number < 1 || number > (long)UINT32_MAX)
+      return PyErr_Format(PyExc_ValueError, "max_workers must be at least 1 and at most %lu, not %R", (unsigned long)UINT32_MAX, most);
     options.max_workers = (uint32_t)number;
   }
   status = selv_cache_new(&options, &cache);
@@ -74,8 +75,9 @@ PyDoc_STRVAR(start_doc,
 PyDoc_STRVAR(submit_doc,
              "submit($self, /, fn, deliver=None, name=None, *, limiter=None)\n--\n\n"
              "As start_thread_soon, and gives a Job, which can be waited for and cancelled.\n\n"
-             "With ``max_workers`` reached the job queues, in order. ``limiter``: the address of a native limiter (selv_limiter), of which the job\n"
-             "takes a token before it begins; the caller keeps it alive until the delivery.");
+             "With ``max_workers`` reached the job queues, in order. ``limiter``: a CapacityLimiter of selvedge.sync, aio or trio, of which the job\n"
+             "takes a token before it begins, and returns it before its delivery; while it waits for one it takes no thread. It may also be the\n"
+             "address of a native limiter (selv_limiter), which the caller keeps alive until the delivery. Raises TypeError, ValueError.");
 
 static PyObject *cache_stats(cache_object *self, PyObject *unused) {
   selv_cache_stats s = SELV_CACHE_STATS_INIT;
@@ -96,10 +98,18 @@ PyDoc_STRVAR(trim_doc,
 
 static PyObject *cache_trim(cache_object *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "keep", NULL };
+  PyObject *number = NULL;
   long long keep = 0;
+  int overflow = 0;
   selv_status status;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|L:trim", names, &keep)) return NULL;
-  if (keep < 0) return PyErr_Format(PyExc_ValueError, "keep must be at least 0, not %lld", keep);
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:trim", names, &number)) return NULL;
+  if (number != NULL) {
+    if (!PyLong_Check(number)) return PyErr_Format(PyExc_TypeError, "keep must be an int, not %.100s", Py_TYPE(number)->tp_name);
+    keep = PyLong_AsLongLongAndOverflow(number, &overflow);
+    if (keep == -1 && PyErr_Occurred()) return NULL;
+    if (overflow > 0) keep = (long long)UINT32_MAX; /* as many as there are */
+    if (keep < 0) return PyErr_Format(PyExc_ValueError, "keep must be at least 0, not %R", number);
+  }
   status = selv_cache_trim(self->core->cache, keep > (long long)UINT32_MAX ? UINT32_MAX : (uint32_t)keep);
   if (status != SELV_OK) return selvpy_raise(self->core->home->errors, status);
   Py_RETURN_NONE;
@@ -140,6 +150,24 @@ static PyObject *cache_shutdown(cache_object *self, PyObject *args, PyObject *kw
   call.flags = cancel ? SELV_SHUTDOWN_CANCEL_QUEUED : 0;
   if (cache_wait(self->core->home, wait_for_end, &call, timeout) != 0) return NULL;
   Py_RETURN_NONE;
+}
+
+static PyObject *cache_enter(PyObject *object, PyObject *unused) {
+  cache_object *self = (cache_object *)object;
+  (void)unused;
+  if (self->is_default)
+    return selvpy_raise_named(self->core->home->errors, "UnsupportedError",
+                              "the default cache is the whole process's and cannot be shut down, which the end of the block would do");
+  if (is_closed(self)) return selvpy_raise_named(self->core->home->errors, "ClosedResourceError", "the thread cache is shut down");
+  return Py_NewRef(object);
+}
+
+static PyObject *cache_leave(PyObject *object, PyObject *unused) {
+  PyObject *none = PyTuple_New(0), *result = NULL;
+  (void)unused;
+  if (none != NULL) result = cache_shutdown((cache_object *)object, none, NULL);
+  Py_XDECREF(none);
+  return result;
 }
 
 PyDoc_STRVAR(set_idle_timeout_doc,
@@ -184,6 +212,8 @@ static PyMethodDef cache_methods[] = {
   { "trim", (PyCFunction)(void (*)(void))cache_trim, METH_VARARGS | METH_KEYWORDS, trim_doc },
   { "shutdown", (PyCFunction)(void (*)(void))cache_shutdown, METH_VARARGS | METH_KEYWORDS, shutdown_doc },
   { "set_idle_timeout", (PyCFunction)(void (*)(void))cache_set_idle_timeout, METH_O, set_idle_timeout_doc },
+  { "__enter__", cache_enter, METH_NOARGS, NULL },
+  { "__exit__", cache_leave, METH_VARARGS, NULL },
   { NULL, NULL, 0, NULL },
 };
 
@@ -199,7 +229,8 @@ PyDoc_STRVAR(cache_doc,
              "``max_workers`` None: there is no bound, every job runs at once; else jobs past it queue, in order. ``name``: workers are called\n"
              "\"<name>-<number>\"; its first 24 bytes count. A worker keeps one Python thread state for its whole life, and does not hold the GIL\n"
              "while it is idle. Workers are like daemon threads: at Python's exit, and when the object is dropped, nobody waits for running jobs;\n"
-             "accepted ones still finish after a drop. In a child made by os.fork the cache works anew; jobs of the parent stay there.\n\n"
+             "accepted ones still finish after a drop. In a child made by os.fork the cache works anew; jobs of the parent stay there. A ``with`` block\n"
+             "shuts it down at its end.\n\n"
              "In a sub-interpreter (CPython 3.12 and later) a cache runs jobs in that interpreter, whose end waits for them; before 3.12 it raises\n"
              "UnsupportedError there.");
 
@@ -291,7 +322,7 @@ static int module_exec(PyObject *module) {
   state->home->references = 1;
   if (fill(state->home) != 0) return -1;
   if (add_type(module, &cache_type_spec, &state->cache_type) != 0 || add_type(module, &cache_job_spec, &state->job_type) != 0 ||
-      add_type(module, &cache_hook_spec, &state->hook_type) != 0)
+      add_type(module, &cache_hook_spec, &state->hook_type) != 0 || cache_parker_add(module) != 0)
     return -1;
   if (PyModule_AddIntConstant(module, "LAZY", SELV_HOOK_LAZY) != 0 || PyModule_AddIntConstant(module, "EAGER", SELV_HOOK_EAGER) != 0 ||
       PyModule_AddIntConstant(module, "OPTIONAL", SELV_HOOK_OPTIONAL) != 0 ||

@@ -17,6 +17,7 @@ typedef struct cache_home {
   PyObject *value, *error;       /* outcome.Value, outcome.Error */
   PyObject *thread_started, *thread_ended, *delivery_failed, *stats, *hook_stats; /* of selvedge._worker */
   PyObject *name;                /* the string "name" */
+  size_t inside;                 /* jobs in their function or delivery, under the GIL; those that a fork or a lost thread left stay in it */
   uint64_t exit_until;           /* monotonic ns: how long the interpreter's exit waits for workers, all caches and hooks together; 0: no exit yet */
 } cache_home;
 
@@ -87,6 +88,11 @@ void cache_exit_hook(cache_home *home, selv_hook *hook);
 /* A wait of the library that can be called again, and then goes on: calls `wait` without the GIL, with a look at signals now and then, until it
  * says anything but SELV_E_TIMEDOUT or the time has passed. 0, or -1 with an exception set. */
 int cache_wait(const cache_home *home, selv_status (*wait)(void *object, uint64_t ns), void *object, uint64_t timeout_ns);
+
+/* Around a delivery, the end without the GIL: who is unparked in between wakes then. */
+void cache_delivery_begin(void);
+void cache_delivery_end(void);
+int cache_parker_add(PyObject *module); /* the type Parker */
 
 /* For types whose objects refer to their type and, through it, to the module, which may refer back. */
 int cache_traverse_type(PyObject *self, visitproc visit, void *arg);

@@ -11,6 +11,8 @@ typedef struct hook_object {
   cache_core *core;
   selv_hook *hook;
   int is_native;
+  int is_leaving;  /* unregistered, or about to be: others have asked for it */
+  PyObject *name;
   PyObject *kept; /* the ctypes functions of a native hook */
 } hook_object;
 
@@ -244,6 +246,8 @@ PyObject *cache_register_hook(PyObject *module, PyObject *args, PyObject *kwargs
   hook->core = cache_core_retain(((cache_object *)cache)->core);
   hook->hook = NULL;
   hook->is_native = native;
+  hook->is_leaving = 0;
+  hook->name = PyUnicode_FromString(options.name);
   hook->kept = NULL;
   options.flags = flags;
   if (native) {
@@ -253,14 +257,14 @@ PyObject *cache_register_hook(PyObject *module, PyObject *args, PyObject *kwargs
     options.before_job = (selv_hook_before_fn)addresses[BEFORE_JOB];
     options.after_job = (selv_hook_after_fn)addresses[AFTER_JOB];
     if (user != Py_None) options.user = PyLong_AsVoidPtr(user);
-    if (hook->kept == NULL || PyErr_Occurred()) {
+    if (hook->kept == NULL || hook->name == NULL || PyErr_Occurred()) {
       Py_DECREF(hook);
       return NULL;
     }
   } else {
     /* What os.fork's child has, it has whole. */
     options.flags |= SELV_HOOK_FORK_KEEP;
-    h = python_user(hook->core, callbacks, &options);
+    h = hook->name != NULL ? python_user(hook->core, callbacks, &options) : NULL;
     if (h == NULL) {
       Py_DECREF(hook);
       return NULL;
@@ -287,6 +291,7 @@ static void hook_dealloc(hook_object *self) {
   selv_hook_release(self->hook);
   /* A native hook that is still registered may call them at any time. */
   if (self->hook == NULL) Py_XDECREF(self->kept);
+  Py_XDECREF(self->name);
   cache_core_release(self->core);
   type->tp_free(self);
   Py_DECREF(type);
@@ -299,7 +304,15 @@ PyDoc_STRVAR(unregister_doc,
              "called again. Raises TimedOutError when workers are left (the removal goes on by itself); DeadlockError on a worker of the cache\n"
              "or inside a hook, unless ``timeout`` is 0.");
 
-static selv_status wait_for_hook(void *hook, uint64_t ns) { return selv_hook_unregister((selv_hook *)hook, ns, NULL); }
+/* Without the GIL, hence atomic. */
+static selv_status wait_for_hook(void *what, uint64_t ns) {
+  hook_object *hook = (hook_object *)what;
+  selv_status status = selv_hook_unregister(hook->hook, ns, NULL);
+  if (status == SELV_OK || status == SELV_E_TIMEDOUT) __atomic_store_n(&hook->is_leaving, 1, __ATOMIC_RELAXED);
+  return status;
+}
+
+static int is_leaving(const hook_object *self) { return __atomic_load_n(&self->is_leaving, __ATOMIC_RELAXED); }
 
 static PyObject *hook_unregister(hook_object *self, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "timeout", NULL };
@@ -307,7 +320,7 @@ static PyObject *hook_unregister(hook_object *self, PyObject *args, PyObject *kw
   uint64_t timeout;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:unregister", names, &seconds) || selvpy_timeout(seconds, "timeout", &timeout) != 0)
     return NULL;
-  if (cache_wait(self->core->home, wait_for_hook, self->hook, timeout) != 0) return NULL;
+  if (cache_wait(self->core->home, wait_for_hook, self, timeout) != 0) return NULL;
   removed(self);
   Py_RETURN_NONE;
 }
@@ -324,9 +337,15 @@ static PyObject *hook_stats(hook_object *self, PyObject *unused) {
                                (unsigned long long)s.lost);
 }
 
-static PyObject *hook_enter(PyObject *self, PyObject *unused) {
+static PyObject *hook_enter(PyObject *object, PyObject *unused) {
+  hook_object *self = (hook_object *)object;
   (void)unused;
-  return Py_NewRef(self);
+  if (is_leaving(self)) return selvpy_raise_named(self->core->home->errors, "ClosedResourceError", "the hook has been unregistered");
+  return Py_NewRef(object);
+}
+
+static PyObject *hook_repr(hook_object *self) {
+  return PyUnicode_FromFormat("<selvedge.Hook %R%s>", self->name, is_leaving(self) ? ", unregistered" : "");
 }
 
 static PyObject *hook_exit(hook_object *self, PyObject *unused) {
@@ -349,6 +368,7 @@ static PyType_Slot hook_slots[] = {
   { Py_tp_doc, "A hook that is registered with a thread cache: see register_hook. As a context manager it is unregistered at the end.\n\n"
                "Dropping the object leaves the hook registered." },
   { Py_tp_dealloc, hook_dealloc },
+  { Py_tp_repr, hook_repr },
   { Py_tp_traverse, cache_traverse_type },
   { Py_tp_methods, hook_methods },
   { 0, NULL },

@@ -1,10 +1,13 @@
 /* cache_job.c: start_thread_soon and submit: a Python function, run on a worker, and its outcome, delivered. */
 #include "cache.h"
 
+#include <stdio.h>
+
 typedef struct job {
   cache_core *core;
   PyObject *fn, *deliver, *name; /* deliver, name: may be NULL */
   PyObject *outcome;             /* of fn, once it has run */
+  PyObject *limiter;             /* that it takes a token of, until it is delivered; may be NULL */
 } job;
 
 /* ---- on the worker ---- */
@@ -45,6 +48,7 @@ static int32_t run(void *arg, void **out_value) {
   (void)out_value;
   /* Not as a visit: work belongs on a worker that keeps its state. Without one the delivery tells why. */
   if (selv_python_begin(core->python) != SELV_OK) return 1;
+  core->home->inside++;
   thread = j->name != NULL ? cache_thread_current(core) : NULL;
   if (thread != NULL && thread->thread != NULL) set_name(core->home, thread->thread, j->name);
   result = call_in_empty_context(j->fn, NULL);
@@ -57,14 +61,29 @@ static int32_t run(void *arg, void **out_value) {
   /* Before the delivery: who hears of the outcome shall not find alive what only the function held. */
   Py_CLEAR(j->fn);
   if (thread != NULL && thread->thread != NULL) set_name(core->home, thread->thread, thread->name);
+  core->home->inside--;
   (void)selv_python_end(core->python);
   return 0;
+}
+
+/* The library's text of a hook that failed, where that was a Python function, which has raised and returned no number. */
+static void say_raised(char *said, size_t size, const char *text, PyObject *cause) {
+  static const char returned[] = " returned -16";
+  const char *at = strstr(text, returned);
+  if (at == NULL) snprintf(said, size, "%s", text);
+  else snprintf(said, size, "%.*s raised %s%s", (int)(at - text), text, Py_TYPE(cause)->tp_name, at + strlen(returned));
 }
 
 /* Why a job did not run, as outcome.Error. `text` is the library's. */
 static PyObject *refused(const cache_core *core, const selv_outcome *outcome, const char *text) {
   const cache_home *home = core->home;
   PyObject *error, *made, *cause;
+  char said[640];
+  cause = outcome->status == SELV_E_HOOK_FAILED && outcome->code == SELV_E_HOOK_FAILED ? cache_hook_error_take() : NULL;
+  if (cause != NULL) {
+    say_raised(said, sizeof said, text, cause);
+    text = said;
+  }
   if (outcome->status == SELV_OK)
     error = PyObject_CallMethod(home->errors, "hook_failed", "is", SELV_E_HOOK_FAILED,
                                 "the job's worker could not be made a thread of this Python interpreter");
@@ -72,8 +91,10 @@ static PyObject *refused(const cache_core *core, const selv_outcome *outcome, co
     error = PyObject_CallMethod(home->errors, "hook_failed", "is", (int)outcome->code, text);
   else
     error = PyObject_CallMethod(home->errors, "error", "is", (int)outcome->status, text);
-  if (error == NULL) return caught(home);
-  cause = outcome->status == SELV_E_HOOK_FAILED && outcome->code == SELV_E_HOOK_FAILED ? cache_hook_error_take() : NULL;
+  if (error == NULL) {
+    Py_XDECREF(cause);
+    return caught(home);
+  }
   if (cause != NULL) PyException_SetCause(error, cause);
   made = PyObject_CallOneArg(home->error, error);
   Py_DECREF(error);
@@ -110,6 +131,7 @@ static void job_free(job *j) {
   Py_XDECREF(j->deliver);
   Py_XDECREF(j->name);
   Py_XDECREF(j->outcome);
+  Py_XDECREF(j->limiter);
   free(j);
   cache_core_release(core);
 }
@@ -123,14 +145,18 @@ static void deliver(void *arg, const selv_outcome *outcome) {
   if (failed) selv_last_error(text, sizeof text); /* before anything else can fail here */
   /* Once Python is ending the job's objects go with it. */
   if (!cache_part_begin(j->core, &part)) return;
+  cache_delivery_begin();
+  j->core->home->inside++;
   PyErr_Fetch(&pending[0], &pending[1], &pending[2]); /* a job that is cancelled is delivered inside that very call */
   if (j->outcome == NULL && (j->deliver != NULL || PyErr_Occurred())) j->outcome = refused(j->core, outcome, failed ? text : "");
   Py_CLEAR(j->fn);
   if (j->deliver != NULL) hand_over(j->core, j->deliver, j->outcome);
   if (failed) cache_hook_error_keep(NULL); /* of this job at the latest */
   PyErr_Restore(pending[0], pending[1], pending[2]);
+  j->core->home->inside--;
   job_free(j);
   cache_part_end(&part);
+  cache_delivery_end();
 }
 
 /* ---- Job: a handle ---- */
@@ -181,6 +207,12 @@ static PyObject *job_wait(job_object *self, PyObject *args, PyObject *kwargs) {
   Py_RETURN_NONE;
 }
 
+static PyObject *job_repr(job_object *self) {
+  selv_status status = selv_job_wait(self->job, 0, NULL);
+  const char *state = status == SELV_OK ? "delivered" : status == SELV_E_FORKED ? "of the parent process" : "not delivered yet";
+  return PyUnicode_FromFormat("<selvedge.Job at %p, %s>", (void *)self, state);
+}
+
 static PyMethodDef job_methods[] = {
   { "cancel", (PyCFunction)(void (*)(void))job_cancel, METH_NOARGS, job_cancel_doc },
   { "wait", (PyCFunction)(void (*)(void))job_wait, METH_VARARGS | METH_KEYWORDS, job_wait_doc },
@@ -190,6 +222,7 @@ static PyMethodDef job_methods[] = {
 static PyType_Slot job_slots[] = {
   { Py_tp_doc, "A job that was given to ThreadCache.submit: to wait for it, or to cancel it. Dropping it does neither." },
   { Py_tp_dealloc, job_dealloc },
+  { Py_tp_repr, job_repr },
   { Py_tp_traverse, cache_traverse_type },
   { Py_tp_methods, job_methods },
   { 0, NULL },
@@ -261,9 +294,10 @@ PyObject *cache_job_start(cache_object *cache, PyObject *const *args, Py_ssize_t
     return PyErr_Format(PyExc_TypeError, "start_thread_soon needs %s", given[0] == NULL ? "fn and deliver" : "deliver");
   j = job_new(cache->core, given[0], given[1], given[2], &text);
   if (j == NULL) return NULL;
-  /* Where a thread is to be started the GIL is not held: else those that are there could not take up the next jobs meanwhile, and a burst
-   * would start one for each of them. */
-  if (cache_has_idle(cache->core)) {
+  /* Without the GIL: else the worker that is woken would run into it and sleep again until the caller waits for something, and where one is
+   * started those that are there could not take up the next jobs meanwhile, so that a burst would start one for each of them. But not while
+   * a job is in Python: it may be one that never waits, and would keep the GIL from the caller for a switch interval each time. */
+  if (cache->core->home->inside > 0 && cache_has_idle(cache->core)) {
     status = selv_start_thread_soon(cache->core->cache, run, deliver, j, text);
   } else {
     Py_BEGIN_ALLOW_THREADS
@@ -273,27 +307,71 @@ PyObject *cache_job_start(cache_object *cache, PyObject *const *args, Py_ssize_t
   return started(cache->core, j, status);
 }
 
+/* A CapacityLimiter of selvedge.sync, a face of one, or the address of a native one. `*kept`: what is to live until the job is delivered. */
+static int read_limiter(PyObject *given, selv_limiter **limiter, PyObject **kept) {
+  PyObject *name, *module, *type = NULL, *native = NULL, *number = NULL;
+  void *address = NULL;
+  int failed;
+  *kept = NULL;
+  if (PyLong_Check(given)) {
+    failed = selvpy_address(given, "limiter", &address);
+    *limiter = (selv_limiter *)address;
+    return failed;
+  }
+  /* Who has a limiter has imported its module. */
+  name = PyUnicode_FromString("selvedge._sync");
+  if (name == NULL) return -1;
+  module = PyImport_GetModule(name);
+  Py_DECREF(name);
+  if (module == NULL && PyErr_Occurred()) return -1;
+  if (module != NULL) {
+    type = PyObject_GetAttrString(module, "CapacityLimiter");
+    Py_DECREF(module);
+    if (type == NULL) return -1;
+    native = PyObject_GetAttrString(given, "native");
+    if (native == NULL && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+      Py_DECREF(type);
+      return -1;
+    }
+    PyErr_Clear();
+  }
+  if (native != NULL && PyObject_TypeCheck(native, (PyTypeObject *)type)) number = PyObject_GetAttrString(native, "address");
+  else
+    PyErr_Format(PyExc_TypeError, "limiter must be a CapacityLimiter, the address of a native one or None, not %.100s", Py_TYPE(given)->tp_name);
+  Py_XDECREF(type);
+  failed = number == NULL || selvpy_address(number, "limiter", &address) != 0;
+  Py_XDECREF(number);
+  if (failed) {
+    Py_XDECREF(native);
+    return -1;
+  }
+  *limiter = (selv_limiter *)address;
+  *kept = native;
+  return 0;
+}
+
 PyObject *cache_job_submit(cache_object *cache, PyObject *args, PyObject *kwargs) {
   static char *names[] = { "fn", "deliver", "name", "limiter", NULL };
   selv_job_options options = SELV_JOB_OPTIONS_INIT;
   cache_state *state = (cache_state *)selvpy_state_of_type(Py_TYPE(cache), &cache_module);
-  PyObject *fn, *deliver_fn = Py_None, *name = Py_None, *limiter = Py_None;
+  PyObject *fn, *deliver_fn = Py_None, *name = Py_None, *limiter = Py_None, *kept = NULL;
   job_object *handle;
   selv_status status;
   job *j;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO$O:submit", names, &fn, &deliver_fn, &name, &limiter)) return NULL;
-  if (limiter != Py_None) {
-    void *address;
-    if (selvpy_address(limiter, "limiter", &address) != 0) return NULL;
-    options.limiter = (selv_limiter *)address;
-  }
+  if (limiter != Py_None && read_limiter(limiter, &options.limiter, &kept) != 0) return NULL;
   handle = PyObject_GC_New(job_object, state->job_type);
-  if (handle == NULL) return NULL;
+  if (handle == NULL) {
+    Py_XDECREF(kept);
+    return NULL;
+  }
   handle->job = NULL;
   handle->home = cache_home_retain(cache->core->home);
   j = job_new(cache->core, fn, deliver_fn, name, &options.name);
+  if (j == NULL) Py_XDECREF(kept);
   if (j != NULL) {
     PyObject *done;
+    j->limiter = kept;
     options.fn = run;
     options.deliver = deliver;
     options.arg = j;

@@ -66,6 +66,7 @@ struct interpreters_worker {
   interpreters_pool *pool;
   selvpy_visit visit;        /* of the main interpreter, for as long as the worker lives */
   PyThreadState *main_state; /* what that visit goes on with */
+  PyObject *known;           /* the main interpreter's threading.Thread for the worker; may be NULL */
   PyThreadState *own_state;
   PyInterpreterState *interp;
   PyObject *run, *fail; /* objects of the sub-interpreter */

@@ -70,7 +70,9 @@ static PyObject *cache_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                    &initializer_len, &own_gil, &check, &obmalloc, &threads, &daemons, &forks, &execs))
     return NULL;
   if (state->gate == NULL)
-    return selvpy_raise_named(state->errors, "UnsupportedError", "an InterpreterCache is made in the main interpreter; a sub-interpreter cannot");
+    return selvpy_raise_named(state->errors, "UnsupportedError",
+                              "an InterpreterCache is made in the main interpreter; a sub-interpreter cannot. (A program whose functions run in "
+                              "interpreters is imported there: what it does itself belongs under `if __name__ == \"__main__\":`)");
   if (is_ending(state)) return NULL;
   if (selvpy_timeout(idle, "idle_timeout", &idle_ns) != 0) return NULL;
   self = (Cache *)type->tp_alloc(type, 0);

@@ -29,6 +29,36 @@ static void note_exception(const char *doing) {
   PyErr_Clear();
 }
 
+/* ---- in the main interpreter ----
+ *
+ * There callbacks of futures run on a worker, which `threading` is to know meanwhile: the object that it makes itself for a thread that it
+ * did not start stays among those alive for ever, up to 3.12. */
+
+/* NULL: it is known already, or could not be made known, which is no reason not to go on. */
+static PyObject *make_known(void) {
+  const selv_worker *worker = selv_worker_current();
+  PyObject *module = PyImport_ImportModule("selvedge._worker"), *pair = NULL, *thread = NULL;
+  char name[32] = "";
+  (void)pthread_getname_np(pthread_self(), name, sizeof name);
+  if (module != NULL) pair = PyObject_CallMethod(module, "thread_started", "s", worker != NULL ? selv_worker_name(worker) : name);
+  if (pair != NULL && pair != Py_None) thread = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
+  if (PyErr_Occurred()) PyErr_WriteUnraisable(NULL);
+  Py_XDECREF(pair);
+  Py_XDECREF(module);
+  return thread;
+}
+
+static void forget_known(PyObject *thread) {
+  PyObject *module, *answer = NULL;
+  if (thread == NULL) return;
+  module = PyImport_ImportModule("selvedge._worker");
+  if (module != NULL) answer = PyObject_CallMethod(module, "thread_ended", "O", thread);
+  if (PyErr_Occurred()) PyErr_WriteUnraisable(NULL);
+  Py_XDECREF(answer);
+  Py_XDECREF(module);
+  Py_DECREF(thread);
+}
+
 /* ---- the start ---- */
 
 typedef struct seed {
@@ -149,10 +179,14 @@ int32_t interpreters_on_start(void *user, const selv_worker *w, void **slot) {
     failed = -1;
   } else {
     worker->main_state = PyThreadState_Get();
+    worker->known = make_known();
     failed = make_seed(&from) != 0 || make_interpreter(worker, &from) != 0;
     free(from.code);
     free(from.settings);
-    if (failed) selvpy_visit_end(&worker->visit);
+    if (failed) {
+      forget_known(worker->known);
+      selvpy_visit_end(&worker->visit);
+    }
   }
   if (failed) {
     interpreters_pool_busy(pool, -1);
@@ -198,6 +232,7 @@ void interpreters_on_exit(void *user, const selv_worker *w, void *slot) {
   }
   if (!selvpy_gate_is_closed(pool->gate)) {
     PyEval_RestoreThread(worker->main_state);
+    forget_known(worker->known);
     selvpy_visit_end(&worker->visit);
   }
   this_worker = NULL;
@@ -284,7 +319,9 @@ void interpreters_job_deliver(void *arg, const selv_outcome *outcome) {
       (void)PyEval_SaveThread();
     }
   } else if (selvpy_visit_begin(job->pool->gate, &visit)) {
+    PyObject *known = make_known();
     call_done(job, outcome);
+    forget_known(known);
     selvpy_visit_end(&visit);
   }
   if (job->process == (long)getpid()) interpreters_pool_busy(job->pool, -1);

@@ -115,11 +115,15 @@ static void host_loop_dealloc(PyObject *object) {
 
 static PyObject *host_loop_repr(PyObject *object) {
   HostLoop *self = (HostLoop *)object;
-  const char *short_name = strrchr(Py_TYPE(object)->tp_name, '.');
+  const char *short_name = strrchr(Py_TYPE(object)->tp_name, '.'), *ended;
+  selv_host_loop_stats stats = SELV_HOST_LOOP_STATS_INIT;
+  selv_status status;
   short_name = short_name != NULL ? short_name + 1 : Py_TYPE(object)->tp_name;
   if (self->loop == NULL) return PyUnicode_FromFormat("<%s (given back)>", short_name);
-  if (self->name == Py_None) return PyUnicode_FromFormat("<%s fd=%d at %p>", short_name, selv_host_loop_fd(self->loop), object);
-  return PyUnicode_FromFormat("<%s %R fd=%d at %p>", short_name, self->name, selv_host_loop_fd(self->loop), object);
+  status = selv_host_loop_get_stats(self->loop, &stats);
+  ended = status == SELV_E_FORKED ? ", of the parent process" : status == SELV_OK && stats.closed ? ", closed" : "";
+  if (self->name == Py_None) return PyUnicode_FromFormat("<%s fd=%d at %p%s>", short_name, selv_host_loop_fd(self->loop), object, ended);
+  return PyUnicode_FromFormat("<%s %R fd=%d at %p%s>", short_name, self->name, selv_host_loop_fd(self->loop), object, ended);
 }
 
 /* ---- methods ---- */
@@ -140,9 +144,10 @@ static PyObject *host_loop_drain(PyObject *object, PyObject *const *args, Py_ssi
     return NULL;
   }
   if (count == 1 || names != NULL) {
-    long long value = PyLong_AsLongLong(args[0]);
-    if (value == -1 && PyErr_Occurred()) return NULL;
-    if (value < 0 || value > UINT32_MAX) {
+    int overflow = 0;
+    long long value = PyLong_AsLongLongAndOverflow(args[0], &overflow);
+    if (value == -1 && overflow == 0 && PyErr_Occurred()) return NULL;
+    if (overflow != 0 || value < 0 || value > UINT32_MAX) {
       PyErr_SetString(PyExc_ValueError, "max must be between 0 and 2**32 - 1");
       return NULL;
     }
@@ -197,19 +202,11 @@ static int read_stats(HostLoop *self, selv_host_loop_stats *stats) {
 static PyObject *host_loop_stats(PyObject *object, PyObject *unused) {
   HostLoop *self = (HostLoop *)object;
   selv_host_loop_stats stats;
-  PyObject *made;
-  Py_ssize_t i;
   (void)unused;
   if (read_stats(self, &stats) != 0) return NULL;
-  made = PyStructSequence_New(self->state->stats_type);
-  if (made == NULL) return NULL;
-  {
-    const uint64_t values[] = { stats.waiting, stats.accepted, stats.ran, stats.merged, stats.dropped, stats.wakes, stats.drains, stats.guests };
-    for (i = 0; i < (Py_ssize_t)(sizeof values / sizeof values[0]); i++)
-      PyStructSequence_SetItem(made, i, PyLong_FromUnsignedLongLong(values[i]));
-  }
-  if (PyErr_Occurred()) Py_CLEAR(made);
-  return made;
+  return PyObject_CallFunction(self->state->stats, "KKKKKKKK", (unsigned long long)stats.waiting, (unsigned long long)stats.accepted,
+                               (unsigned long long)stats.ran, (unsigned long long)stats.merged, (unsigned long long)stats.dropped,
+                               (unsigned long long)stats.wakes, (unsigned long long)stats.drains, (unsigned long long)stats.guests);
 }
 
 static PyObject *host_loop_enter(PyObject *object, PyObject *unused) {
@@ -331,29 +328,19 @@ static PyType_Spec host_loop_spec = {
   .slots = host_loop_slots,
 };
 
-static PyStructSequence_Field stats_fields[] = {
-  { "waiting", "Queued now." },
-  { "accepted", "Queued so far: callables, outcomes of jobs, completions of operations, turns of guests." },
-  { "ran", "Of these, how many a drain has begun to run." },
-  { "merged", "Idempotent calls of C code that one stands for which waited already. (Those of Python are merged before.)" },
-  { "dropped", "Of those accepted, how many the close dropped, or were over before their turn." },
-  { "wakes", "Times that the descriptor became readable." },
-  { "drains", "Drains that were not refused." },
-  { "guests", "Guests that live in the loop now." },
-  { NULL, NULL },
-};
-
-static PyStructSequence_Desc stats_desc = { "selvedge.HostLoopStats", "What has happened to a host loop, and how it stands.", stats_fields, 8 };
-
 /* ---- the module ---- */
 
 static int module_exec(PyObject *module) {
   loop_state *state = (loop_state *)PyModule_GetState(module);
+  PyObject *stats;
   if (selvpy_check_library() != 0 || selvpy_errors_load(&state->errors) != 0) return -1;
   state->gate = selvpy_gate_new();
   if (state->gate == NULL) return -1;
-  state->stats_type = PyStructSequence_NewType(&stats_desc);
-  if (state->stats_type == NULL || PyModule_AddType(module, state->stats_type) != 0) return -1;
+  stats = PyImport_ImportModule("selvedge._worker");
+  if (stats == NULL) return -1;
+  state->stats = PyObject_GetAttrString(stats, "HostLoopStats");
+  Py_DECREF(stats);
+  if (state->stats == NULL) return -1;
   state->host_loop_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &host_loop_spec, NULL);
   if (state->host_loop_type == NULL || PyModule_AddType(module, state->host_loop_type) != 0) return -1;
   return 0;
@@ -363,7 +350,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg) {
   loop_state *state = (loop_state *)PyModule_GetState(module);
   Py_VISIT(state->errors);
   Py_VISIT(state->host_loop_type);
-  Py_VISIT(state->stats_type);
+  Py_VISIT(state->stats);
   return 0;
 }
 
@@ -371,7 +358,7 @@ static int module_clear(PyObject *module) {
   loop_state *state = (loop_state *)PyModule_GetState(module);
   Py_CLEAR(state->errors);
   Py_CLEAR(state->host_loop_type);
-  Py_CLEAR(state->stats_type);
+  Py_CLEAR(state->stats);
   return 0;
 }
 

@@ -8,7 +8,7 @@
 typedef struct loop_state {
   PyObject *errors;
   PyTypeObject *host_loop_type;
-  PyTypeObject *stats_type;
+  PyObject *stats; /* the class HostLoopStats */
   selvpy_gate *gate;
 } loop_state;
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import queue
+import re
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,9 @@ import outcome
 import pytest
 
 import selvedge
+import selvedge.aio
+import selvedge.sync
+import selvedge.trio
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -197,6 +201,9 @@ def test_wrong_arguments(cache: selvedge.ThreadCache) -> None:
             submit(print, limiter=limiter)
     with pytest.raises(TypeError, match="limiter must be an address"):
         submit(print, limiter=True)
+    for wrong in ("1", 1.5, threading.Semaphore(1), selvedge.sync.Semaphore(1), selvedge.sync.CapacityLimiter):
+        with pytest.raises(TypeError, match="limiter must be a CapacityLimiter, the address of a native one or None, not "):
+            submit(print, limiter=wrong)
     make: Any = selvedge.ThreadCache
     for options in ({"idle_timeout": "1"}, {"max_workers": 1.5}, {"name": b"x"}, {"nothing": 1}):
         with pytest.raises(TypeError):
@@ -204,8 +211,16 @@ def test_wrong_arguments(cache: selvedge.ThreadCache) -> None:
     for options in ({"idle_timeout": -1}, {"idle_timeout": float("nan")}, {"max_workers": 0}, {"max_workers": -1}, {"max_workers": 2**40}):
         with pytest.raises(ValueError, match="must be at least"):
             make(**options)
-    with pytest.raises(ValueError, match="keep"):
-        cache.trim(-1)
+    for number in (-1, -(2**70)):
+        with pytest.raises(ValueError, match=f"keep must be at least 0, not {number}"):
+            cache.trim(number)
+    trim: Any = cache.trim
+    with pytest.raises(TypeError, match="keep must be an int, not str"):
+        trim("1")
+    trim(2**70)
+    for number in (10**30, 2**32):
+        with pytest.raises(ValueError, match=f"at least 1 and at most 4294967295, not {number}"):
+            make(max_workers=number)
     with pytest.raises(TypeError):
         type("Sub", (make,), {})
 
@@ -241,6 +256,108 @@ def test_a_bound_queues_and_a_queued_job_can_be_cancelled() -> None:
     gate.set()
     cache.shutdown(PATIENCE)
     assert order == [0, 2, 3]
+
+
+@pytest.mark.parametrize("face", [selvedge.sync.CapacityLimiter, selvedge.aio.CapacityLimiter, selvedge.trio.CapacityLimiter])
+def test_jobs_keep_the_limiter_of_which_they_take_a_token(cache: selvedge.ThreadCache, face: Any) -> None:
+    limiter = face(2)
+    native = weakref.ref(limiter.native)
+    lock = threading.Lock()
+    gate, full = threading.Event(), threading.Event()
+    at_once = [0, 0]  # now, and at most
+
+    def work() -> None:
+        with lock:
+            at_once[0] += 1
+            at_once[1] = max(at_once)
+            if at_once[0] == 2:
+                full.set()
+        assert gate.wait(PATIENCE)
+        with lock:
+            at_once[0] -= 1
+
+    jobs = [cache.submit(work, limiter=limiter) for _ in range(6)]
+    assert full.wait(PATIENCE)
+    assert limiter.borrowed_tokens == 2
+    assert cache.stats().workers == 2  # who waits for a token has no thread
+    del limiter
+    gc.collect()
+    assert native() is not None
+    assert jobs.pop().cancel()
+    gate.set()
+    for job in jobs:
+        job.wait(PATIENCE)
+    assert at_once == [0, 2]
+    gc.collect()
+    assert native() is None  # and the handles do not keep it
+
+
+def test_a_limiter_of_native_code_is_given_by_its_address(cache: selvedge.ThreadCache) -> None:
+    limiter = selvedge.sync.CapacityLimiter(1)
+    told: queue.SimpleQueue[outcome.Outcome[int]] = queue.SimpleQueue()
+    cache.submit(lambda: limiter.borrowed_tokens, told.put, limiter=limiter.address).wait(PATIENCE)
+    assert told.get_nowait().unwrap() == 1
+    assert limiter.borrowed_tokens == 0
+
+
+def test_the_end_of_a_block_shuts_it_down() -> None:
+    gate = threading.Event()
+    told: queue.SimpleQueue[outcome.Outcome[bool]] = queue.SimpleQueue()
+    with selvedge.ThreadCache("block") as cache:
+        assert not cache.closed
+        cache.start_thread_soon(lambda: gate.wait(PATIENCE), told.put)
+        gate.set()
+    assert cache.closed
+    assert told.get_nowait().unwrap()  # what was accepted was finished first
+    assert cache.stats().workers == 0
+    with pytest.raises(selvedge.ClosedResourceError, match="is shut down"), cache:
+        pass
+    with pytest.raises(selvedge.UnsupportedError, match="whole process's"), selvedge.default_cache():
+        pass
+    with pytest.raises(ZeroDivisionError), selvedge.ThreadCache() as other:
+        _ = 1 / 0
+    assert other.closed
+
+
+def test_what_a_hook_is_in_messages_and_in_blocks(cache: selvedge.ThreadCache) -> None:
+    with selvedge.register_hook("colours", lambda: None, cache=cache) as hook:
+        assert repr(hook) == "<selvedge.Hook 'colours'>"
+        run(cache, lambda: None)
+    assert repr(hook) == "<selvedge.Hook 'colours', unregistered>"
+    with pytest.raises(selvedge.ClosedResourceError, match="has been unregistered"), hook:
+        pass
+    with selvedge.register_hook("again", lambda: None, cache=cache) as hook:
+        hook.unregister(PATIENCE)  # may be done inside the block, too
+
+
+@pytest.mark.parametrize("callback", ["on_start", "before_job"])
+def test_what_a_hook_raised_is_said(cache: selvedge.ThreadCache, callback: str) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no colour")
+
+    register: Any = selvedge.register_hook
+    with register("colours", **{callback: fails}, cache=cache):
+        told = run(cache, lambda: None)
+    assert isinstance(told, outcome.Error)
+    assert re.fullmatch(rf"hook 'colours': {callback} raised ValueError on test-\d+", str(told.error))
+    assert repr(told.error.__cause__) == "ValueError('no colour')"
+
+
+def test_what_a_job_is_in_messages() -> None:
+    gate, running = threading.Event(), threading.Event()
+    with selvedge.ThreadCache(max_workers=1) as cache:
+        job = cache.submit(lambda: (running.set(), gate.wait(PATIENCE)))
+        assert running.wait(PATIENCE)
+        assert repr(job) == f"<selvedge.Job at {id(job):#x}, not delivered yet>"
+        gate.set()
+        job.wait(PATIENCE)
+        assert repr(job) == f"<selvedge.Job at {id(job):#x}, delivered>"
+        insides: queue.SimpleQueue[str] = queue.SimpleQueue()
+        late: list[selvedge.Job] = []
+        begun = threading.Event()
+        late.append(cache.submit(lambda: (begun.wait(PATIENCE), insides.put(repr(late[0])))))
+        begun.set()
+        assert "not delivered yet" in insides.get(timeout=PATIENCE)  # it does not wait for itself
 
 
 def test_shutdown_can_cancel_what_queues() -> None:

@@ -1,7 +1,8 @@
 """The programs of docs/python.md and of the two READMEs, each run as it stands in a process of its own.
 
 What a page says a program prints is the ``text`` block that follows it; a program with none prints nothing. A comment before a program,
-``<!-- needs: python>=3.12, gi -->``, says what it cannot do without: a newer Python, or PyGObject.
+``<!-- needs: python>=3.12, gi -->``, says what it cannot do without: a newer Python, or PyGObject. ``<!-- library: name -->`` before one in
+C: it is no program but a library, for the Python program that follows it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SECONDS = 120
 
 FENCE = re.compile(r"^```(\w*)$")
 NEEDS = re.compile(r"^<!-- needs: (.*) -->$")
+LIBRARY = re.compile(r"^<!-- library: (\w+) -->$")
 
 
 @dataclass
@@ -37,6 +39,8 @@ class Program:
     text: str
     needs: list[str]
     output: str = ""
+    library: Program | None = None
+    """What is compiled beside it."""
 
     @property
     def name(self) -> str:
@@ -48,14 +52,18 @@ def programs(page: Path) -> Iterator[Program]:
     heading, needs, language = "", list[str](), ""
     block: list[str] | None = None
     last: Program | None = None
+    library: Program | None = None
+    library_name = ""
     for line in page.read_text(encoding="utf-8").splitlines():
         fence = FENCE.match(line)
         if block is None:
-            comment = NEEDS.match(line)
+            comment, is_library = NEEDS.match(line), LIBRARY.match(line)
             if fence is not None:
                 language, block = fence[1], []
             elif comment is not None:
                 needs = [need.strip() for need in comment[1].split(",")]
+            elif is_library is not None:
+                library_name = is_library[1]
             elif line.startswith("#"):
                 heading, needs = line.lstrip("# "), []
         elif line != "```":
@@ -63,16 +71,20 @@ def programs(page: Path) -> Iterator[Program]:
         else:
             text = "\n".join(block) + "\n"
             block = None
-            if language in ("python", "c"):
+            if language == "c" and library_name:
+                library = Program(page.name, library_name, language, text, needs)
+                library_name = ""
+            elif language in ("python", "c"):
                 if last is not None:
                     yield last
-                last = Program(page.name, heading, language, text, needs)
-                needs = []
+                last = Program(page.name, heading, language, text, needs, library=library)
+                needs, library = [], None
             elif language == "text" and last is not None:
                 last.output = text
                 yield last
                 last = None
     assert block is None, f"{page}: a block without an end"
+    assert library is None, f"{page}: a library without a program"
     if last is not None:
         yield last
 
@@ -120,6 +132,9 @@ def test_pages_have_programs() -> None:
 def test_program_prints_what_the_page_says(program: Program, tmp_path: Path) -> None:
     file = tmp_path / "program.py"
     file.write_text(program.text, encoding="utf-8")
+    if program.library is not None:
+        (tmp_path / f"{program.library.heading}.c").write_text(program.library.text, encoding="utf-8")
+        compile_for_jvm(tmp_path / f"{program.library.heading}.c")
     assert run([sys.executable, str(file)], tmp_path) == program.output
 
 
@@ -131,6 +146,18 @@ def found(kind: str, version: str = "") -> list[str] | None:
     rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row[0] == kind and f"{row[1]}.".startswith(version)]
     return max(rows, key=lambda row: [int(part) for part in re.findall(r"\d+", row[1])], default=None)
+
+
+def compile_for_jvm(source: Path, *flags: str) -> Path:
+    """The shared library made of a C file beside it, linked with the newest JVM, and with the libselvedge that the package has loaded."""
+    jvm, compiler = found("jvm"), shutil.which("cc")
+    if jvm is None or compiler is None:
+        pytest.skip(f"needs a C compiler ({compiler}) and a JVM ({jvm})")
+    library = source.with_suffix(".so")
+    options = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-I", str(ROOT / "include"), *flags]
+    libraries = ["-L", str(ROOT / "target" / "release"), "-lselvedge", *jvm[3].split()]
+    run([compiler, *options, *jvm[2].split(), str(source), "-o", str(library), *libraries], source.parent)
+    return library
 
 
 @pytest.mark.parametrize("program", named("c"))

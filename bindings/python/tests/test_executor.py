@@ -69,6 +69,13 @@ def test_the_default_cache() -> None:
         assert executor.submit(int).result(PATIENCE) == 0
 
 
+def test_arguments_in_the_order_of_thread_pool_executor() -> None:
+    seen: list[str] = []
+    with Executor(2, "weaver", seen.append, ("initialized",)) as executor:
+        assert executor.submit(lambda: threading.current_thread().name).result(PATIENCE).startswith("weaver_")
+    assert set(seen) == {"initialized"}
+
+
 def test_bad_arguments(cache: ThreadCache) -> None:
     with pytest.raises(TypeError, match="cache must be a selvedge.ThreadCache or None, not int"):
         Executor(cache=5)  # type: ignore[arg-type]
@@ -216,6 +223,137 @@ def test_no_call_is_forgotten() -> None:
         thread.join()
     assert len(rounds) == 3 * 3 * 100
     cache.shutdown(PATIENCE)
+
+
+# ---- waiting for a result ----
+
+
+def test_all_who_wait_are_woken(cache: ThreadCache) -> None:
+    executor, gate, told = Executor(2, cache=cache), Gate(), list[object]()
+    future = executor.submit(gate)
+    threads = [threading.Thread(target=lambda: told.append(future.result(PATIENCE))) for _ in range(3)]
+    threads += [threading.Thread(target=lambda: told.append(future.exception(PATIENCE))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert gate.begun.wait(PATIENCE)
+    for timeout in (-1, 0, 0.0, 0.001, 0.02):
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.result(timeout)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            future.exception(timeout)
+    assert not told
+    gate.open.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(map(str, told)) == ["None"] * 3 + ["passed"] * 3
+    assert future.result(float("inf")) == "passed"
+
+
+def test_who_waits_is_told_of_a_cancellation(cache: ThreadCache) -> None:
+    executor, gate, told = Executor(1, cache=cache), Gate(), list[str]()
+    running, waiting = executor.submit(gate), executor.submit(int)
+    assert gate.begun.wait(PATIENCE)
+    waits = threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        with pytest.raises(CancelledError):
+            waiting.result(PATIENCE)
+        told.append("cancelled")
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert waits.wait(PATIENCE)
+    thread.join(0.02)
+    assert waiting.cancel()
+    thread.join(PATIENCE)
+    assert told == ["cancelled"]
+    gate.open.set()
+    assert running.result(PATIENCE) == "passed"
+
+
+def test_who_a_delivery_unparks_wakes_when_it_has_ended(cache: ThreadCache) -> None:
+    """Then the GIL is free, or at least not the delivery's."""
+    from selvedge._cache import Parker
+
+    order: list[str] = []
+    parkers = [Parker() for _ in range(3)]
+
+    def wait(parker: Parker) -> None:
+        order.append(f"woken {parker.park(PATIENCE)}")
+
+    threads = [threading.Thread(target=wait, args=(parker,)) for parker in parkers]
+    for thread in threads:
+        thread.start()
+    unneeded = threading.Event()
+
+    def inner(_: object) -> None:
+        parkers[1].unpark(False)
+
+    def deliver(_: object) -> None:
+        parkers[0].unpark(False)
+        parkers[0].unpark(False)
+        unneeded.wait(0.05)  # others have the GIL meanwhile
+        order.append("delivered")
+        parkers[2].unpark(False)
+        at_once.unpark(False)
+        at_once.unpark(True)
+        assert at_once.park(PATIENCE)
+
+    at_once = Parker()
+    cache.start_thread_soon(int, deliver)
+    threads[0].join(PATIENCE)
+    threads[2].join(PATIENCE)
+    assert order == ["delivered", "woken True", "woken True"]
+    assert parkers[0].park(0) and not Parker().park(0)
+    # A delivery inside a call that cancels, on this thread.
+    limited, gate = ThreadCache("limited", max_workers=1), Gate()
+    limited.start_thread_soon(gate, lambda _: None)
+    assert gate.begun.wait(PATIENCE)
+    assert limited.submit(int, inner).cancel()
+    threads[1].join(PATIENCE)
+    assert order[3:] == ["woken True"]
+    gate.open.set()
+    limited.shutdown(PATIENCE)
+    with pytest.raises(ValueError, match="timeout must be at least 0 seconds"):
+        Parker().park(-1)
+
+
+FORKED_WHILE_IT_WAITS = """
+import os, signal, threading, warnings
+from selvedge import Executor, ForkedError
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside other threads
+
+executor = Executor(1)
+ready, handled = threading.Event(), threading.Event()
+
+def handler(number, frame):
+    global child
+    if not handled.is_set():
+        child = os.fork()
+        handled.set()
+
+def call():
+    ready.wait()
+    while not handled.wait(0.01):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+    return "done"
+
+signal.signal(signal.SIGUSR1, handler)
+future = executor.submit(call)
+ready.set()
+try:
+    print(future.result())
+except ForkedError:
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_in_the_middle_of_a_wait(run_program: Any) -> None:
+    """A handler forks while its thread waits for a call, which the child does not have."""
+    assert run_program(FORKED_WHILE_IT_WAITS) == "done\n7\n"
 
 
 # ---- cancelling ----

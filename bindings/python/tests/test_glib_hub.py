@@ -218,12 +218,51 @@ def test_sleep(world: World) -> None:
 
 
 def test_bad_times(world: World) -> None:
-    def sleeps() -> None:
-        for seconds in (-1, float("nan")):
-            with pytest.raises(ValueError, match="must be at least 0 seconds"):
-                world.hub.sleep(seconds)
+    from selvedge.sync import Event, Lock
 
-    world.run(world.hub.spawn(sleeps))
+    hub, lock, event = world.hub, Lock(), Event()
+    sleep: Callable[[Any], None] = hub.sleep
+    waits: list[Callable[[Any], object]] = [
+        lambda seconds: hub.acquire(lock, seconds),
+        lambda seconds: hub.perform(event.native.wait_async, timeout=seconds),
+    ]
+
+    def waiting() -> None:
+        for wait in (sleep, *waits):
+            for seconds in (-1, float("nan")):
+                with pytest.raises(ValueError, match="must be at least 0 seconds"):
+                    wait(seconds)
+            with pytest.raises(TypeError, match="must be a number of seconds, not str"):
+                wait("1")
+        with pytest.raises(TypeError, match="must be a number, not None"):
+            sleep(None)
+        assert not lock.locked()
+        hub.acquire(lock, float("inf"))
+        lock.release()
+
+    world.run(hub.spawn(waiting))
+
+
+def test_wrong_arguments(world: World) -> None:
+    from selvedge.glib import GreenletHub
+
+    hub: Any = world.hub
+    make: Any = GreenletHub
+    with pytest.raises(TypeError, match="cache must be a selvedge.ThreadCache or None, not int"):
+        make(cache=5)
+    with pytest.raises(TypeError, match="fn must be callable, not int"):
+        hub.spawn(5)
+
+    def inside() -> None:
+        with pytest.raises(TypeError, match="fn must be callable, not int"):
+            hub.run(5)
+        for wrong in (5, threading.Lock()):
+            with pytest.raises(TypeError, match=f"limiter of selvedge is needed, not {type(wrong).__name__}"):
+                hub.acquire(wrong)
+            with pytest.raises(TypeError, match="is needed"), hub.holding(wrong):
+                pass
+
+    world.run(hub.spawn(inside))
 
 
 def test_only_in_a_greenlet(world: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 from conftest import RunProgram
 
 import selvedge
+import selvedge.sync
 from selvedge import interpreters
 from selvedge.interpreters import Channel, InterpreterCache
 
@@ -84,6 +85,19 @@ def test_bounded() -> None:
         channel.recv_nowait()
     with pytest.raises(selvedge.TimedOutError):
         channel.recv(timeout=0.01)
+
+
+def test_a_timeout_of_0_does_not_wait_and_is_a_timeout() -> None:
+    """As with `selvedge.sync.Channel`."""
+    for channel in (Channel(1), selvedge.sync.Channel(1)):
+        with pytest.raises(selvedge.TimedOutError, match="had nothing in time"):
+            channel.recv(0)
+        channel.send(1)
+        with pytest.raises(selvedge.TimedOutError, match="had no room in time"):
+            channel.send(2, 0)
+        with pytest.raises(selvedge.TimedOutError, match="had no room in time"):
+            channel.send_bytes(b"2", 0)
+        assert channel.recv(0) == 1
 
 
 def test_a_send_without_a_buffer_waits_for_its_receiver(cache: InterpreterCache) -> None:

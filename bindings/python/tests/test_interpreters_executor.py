@@ -8,10 +8,12 @@ import concurrent.futures
 import math
 import operator
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,30 @@ def test_submit(executor: InterpreterExecutor) -> None:
     assert executor.submit("a + args[0]", 1, a=2).result() == 3
     with pytest.raises(ZeroDivisionError):
         executor.submit(operator.truediv, 1, 0).result()
+
+
+def test_a_main_program_without_a_guard_is_told_what_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(
+        "from selvedge.interpreters import InterpreterExecutor\n"
+        "def double(number): return number * 2\n"
+        "with InterpreterExecutor(1) as pool: print(pool.submit(double, 4).result())\n"
+    )
+    ended = subprocess.run([sys.executable, file], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert 'if __name__ == "__main__":' in ended.stderr.splitlines()[-1], ended.stderr
+
+
+def test_wrong_options() -> None:
+    make: Any = InterpreterExecutor
+    for options, kind, text in (
+        ({"max_workers": 0}, ValueError, "max_workers must be at least 1"),
+        ({"max_workers": -1}, ValueError, "max_workers must be at least 1"),
+        ({"max_workers": "2"}, TypeError, "max_workers must be an int or None, not str"),
+        ({"cache": 5}, TypeError, "cache must be an InterpreterCache or None, not int"),
+    ):
+        with pytest.raises(kind, match=text):
+            make(**options)
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, 100])

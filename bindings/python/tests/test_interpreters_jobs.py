@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from conftest import RunProgram
@@ -71,6 +73,67 @@ def test_a_timeout_interrupts() -> None:
         assert cache.run("5", timeout=60) == 5  # the worker is free again, and nothing of the interruption is left
 
 
+def test_a_wrong_timeout_is_refused_before_the_job_begins() -> None:
+    seen = interpreters.Channel()
+    with InterpreterCache(max_workers=1) as cache:
+        for wrong, kind in ((-1, ValueError), (math.nan, ValueError), ("1", TypeError), (-(2**2000), ValueError)):
+            with pytest.raises(kind, match="timeout must be"):
+                cache.run("seen.send(1)", seen=seen, timeout=wrong)  # type: ignore[arg-type]
+        assert cache.stats().jobs_accepted == 0
+        for endless in (None, math.inf, 2**70, 2**2000):
+            assert cache.run("5", timeout=endless) == 5
+    assert len(seen) == 0
+
+
+def test_wrong_options() -> None:
+    make: Any = InterpreterCache
+    for options, kind, text in (
+        ({"name": 5}, TypeError, "name must be a str or None, not int"),
+        ({"max_workers": "2"}, TypeError, "max_workers must be an int or None, not str"),
+        ({"max_workers": 1.5}, TypeError, "max_workers must be an int or None, not float"),
+        ({"max_workers": 0}, ValueError, "max_workers must be at least 1 and at most 4294967295, not 0"),
+        ({"max_workers": 2**32}, ValueError, "at most 4294967295"),
+        ({"idle_timeout": -1}, ValueError, "idle_timeout"),
+        ({"idle_timeout": "1"}, TypeError, "idle_timeout"),
+    ):
+        with pytest.raises(kind, match=text):
+            make(**options)
+    with InterpreterCache() as cache:
+        trim: Any = cache.trim
+        for keep, kind in ((-1, ValueError), (-(2**70), ValueError), ("1", TypeError)):
+            with pytest.raises(kind, match="keep must be"):
+                trim(keep)
+        trim(2**70)
+
+
+def test_threads_of_callbacks_are_known_until_they_end() -> None:
+    there_before = set(threading.enumerate())
+    seen: list[threading.Thread] = []
+    known: list[bool] = []
+    gate = interpreters.Channel()
+
+    def note(_: object) -> None:
+        seen.append(threading.current_thread())
+        known.append(threading.current_thread() in threading.enumerate())
+
+    for _ in range(2):
+        with InterpreterCache("told", max_workers=1) as cache:
+            for _ in range(3):
+                job = cache.submit("gate.recv()", gate=gate)
+                job.add_done_callback(note)
+                gate.send(1)
+                job.result(timeout=60)
+    with InterpreterCache("failing", initializer="args[0].recv() / 0", initargs=(gate,), max_workers=1) as cache:
+        job = cache.submit("1")
+        job.add_done_callback(note)
+        gate.send(1)
+        with pytest.raises(selvedge.HookFailedError):
+            job.result(timeout=60)
+    assert [each.name.rpartition("-")[0] for each in seen] == ["told"] * 6 + ["failing"]
+    assert all(known)
+    assert set(threading.enumerate()) <= there_before
+
+
 def test_a_timeout_withdraws_what_has_not_begun() -> None:
     gate, seen = interpreters.Channel(), interpreters.Channel()
     with InterpreterCache(max_workers=1) as cache:
@@ -115,7 +178,12 @@ def test_interruptions_never_reach_the_next_job() -> None:
 def test_after_the_shutdown() -> None:
     cache = InterpreterCache()
     assert cache.run("1") == 1
+    assert not cache.closed and "shut down" not in repr(cache)
+    with pytest.raises(ValueError, match="timeout"):
+        cache.shutdown(-1)
+    assert not cache.closed
     cache.shutdown()
+    assert cache.closed and "shut down" in repr(cache)
     cache.shutdown(timeout=0)
     with pytest.raises(selvedge.ClosedResourceError):
         cache.run("1")
@@ -128,6 +196,7 @@ def test_a_shutdown_that_times_out() -> None:
     queued = cache.submit("1")
     with pytest.raises(selvedge.TimedOutError):
         cache.shutdown(timeout=0.05)
+    assert cache.closed
     with pytest.raises(selvedge.TimedOutError):
         cache.shutdown(timeout=0, cancel_queued=True)
     assert queued.cancelled()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import gc
 import os
+import pickle
+import re
 import select
 import signal
 import subprocess
@@ -115,8 +117,9 @@ def test_drain_is_bounded(loop: HostLoop) -> None:
     assert loop.stats().waiting == 5
     with pytest.raises(ValueError):
         loop.drain(-1)
-    with pytest.raises(ValueError):
-        loop.drain(2**32)
+    for number in (2**32, 2**63, -(2**70)):
+        with pytest.raises(ValueError, match="between 0 and"):
+            loop.drain(number)
     with pytest.raises(TypeError):
         loop.drain("all")  # type: ignore[arg-type]
 
@@ -152,6 +155,11 @@ def test_many_threads(loop: HostLoop) -> None:
         assert [number for other, number in ran if other == who] == list(range(1000))
     stats = loop.stats()
     assert (stats.accepted, stats.ran, stats.dropped, stats.waiting) == (4000, 4000, 0, 0)
+    assert isinstance(stats, selvedge.HostLoopStats)
+    assert stats._asdict() == dict(zip(stats._fields, stats))
+    assert list(stats._fields)[:3] == ["waiting", "accepted", "ran"]
+    assert stats._replace(ran=1).ran == 1
+    assert pickle.loads(pickle.dumps(stats)) == stats
 
 
 def test_idempotent_calls_are_merged_while_they_wait(loop: HostLoop) -> None:
@@ -547,7 +555,9 @@ def test_a_subclass(loop: HostLoop) -> None:
         made.call_soon(int)
         assert made.drain() == 1
         assert made.woken == 1
+        assert "closed" not in repr(made)
     assert made.closed
+    assert re.fullmatch(r"<Named 'blue' fd=\d+ at 0x[0-9a-f]+, closed>", repr(made))
 
     class Careless(HostLoop):
         def __init__(self) -> None: ...

@@ -61,6 +61,10 @@ def cache() -> None:
     own.start_thread_soon(answer, deliver_text)  # type: ignore[misc]
     own.start_thread_soon(square, deliver)  # type: ignore[arg-type]
     job = own.submit(answer, deliver, "a name", limiter=0)
+    own.submit(answer, limiter=selvedge.sync.CapacityLimiter(1))
+    own.submit(answer, limiter=selvedge.aio.CapacityLimiter(1))
+    own.submit(answer, limiter=selvedge.trio.CapacityLimiter(1))
+    own.submit(answer, limiter=selvedge.sync.Lock())  # type: ignore[arg-type]
     assert_type(job, selvedge.Job)
     assert_type(own.submit(answer), selvedge.Job)
     assert_type(job.cancel(), bool)

@@ -8,7 +8,8 @@ that each run an interpreter with a GIL of its own, and ``selvedge.glib`` a GLib
 from selvedge import _errors
 from selvedge._cache import library_version
 from selvedge._errors import *  # noqa: F403
-from selvedge._loop import HostLoop, HostLoopStats
+from selvedge._loop import HostLoop
+from selvedge._worker import HostLoopStats
 from selvedge.cache import CacheStats, Job, ThreadCache, default_cache
 from selvedge.executor import Executor
 from selvedge.hooks import Hook, HookStats, register_hook

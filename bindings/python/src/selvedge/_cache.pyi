@@ -4,6 +4,7 @@ from typing import Any, TypeVar, final
 
 from outcome import Outcome
 
+from selvedge._sync import CapacityLimiter, Face
 from selvedge._worker import CacheStats, HookStats
 
 _T = TypeVar("_T")
@@ -30,6 +31,11 @@ class Hook:
     ) -> None: ...
 
 @final
+class Parker:
+    def park(self, timeout: float | None, /) -> bool: ...
+    def unpark(self, at_once: bool, /) -> None: ...
+
+@final
 class ThreadCache:
     def __new__(
         cls, name: str | None = None, idle_timeout: float | None = 10.0, max_workers: int | None = None
@@ -47,12 +53,16 @@ class ThreadCache:
         deliver: Callable[[Outcome[_T]], object] | None = None,
         name: str | None = None,
         *,
-        limiter: int | None = None,
+        limiter: int | Face[CapacityLimiter] | None = None,
     ) -> Job: ...
     def stats(self) -> CacheStats: ...
     def trim(self, keep: int = 0) -> None: ...
     def shutdown(self, timeout: float | None = None, *, cancel_queued: bool = False) -> None: ...
     def set_idle_timeout(self, seconds: float | None, /) -> None: ...
+    def __enter__(self) -> ThreadCache: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
 
 def default_cache() -> ThreadCache: ...
 def register_hook(

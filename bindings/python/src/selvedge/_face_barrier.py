@@ -77,7 +77,7 @@ class SharedBarrier:
         self._generation = self._new_generation()
         _barriers.add(self)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In a fork child: another thread may have held the mutex, and those who waited are not here. A coroutine of
         the thread that forked, which is, has BrokenBarrierError.
         """
@@ -180,7 +180,7 @@ _barriers: weakref.WeakSet[SharedBarrier] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for barrier in list(_barriers):
-        barrier._after_fork()
+        barrier.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork)

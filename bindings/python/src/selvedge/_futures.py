@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import PENDING, RUNNING
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from selvedge._cache import Parker
 from selvedge._errors import CancelledError, ForkedError
 
 _T = TypeVar("_T")
+
+_OPEN = frozenset((PENDING, RUNNING))
 
 Work: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -33,7 +37,8 @@ class Call(Future[_T]):
         self._pool: Line | None = pool
         self._work: Work | None = work
         self._outcome: tuple[bool, Any] | None = None
-        self._has_callbacks = False
+        self._calls_back = True
+        self._parkers: list[Parker] = []
 
     def cancel(self) -> bool:
         if not super().cancel():
@@ -44,10 +49,45 @@ class Call(Future[_T]):
             self.begin()
         return True
 
-    def add_done_callback(self, fn: Callable[[Future[_T]], object]) -> None:
-        with self._condition:
-            self._has_callbacks = True
-        super().add_done_callback(fn)
+    def _invoke_callbacks(self) -> None:
+        # It has just become done. Callbacks may wait for whoever is parked.
+        if self._parkers:
+            for parker in list(self._parkers):
+                parker.unpark(self._calls_back)
+        if self._calls_back:
+            super()._invoke_callbacks()  # type: ignore[misc] # pyright: ignore[reportAttributeAccessIssue] # private
+
+    # ---- by who waits ----
+
+    def result(self, timeout: float | None = None) -> _T:
+        try:
+            return super().result(self._park(timeout))
+        finally:
+            del self  # see `invoke`
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        try:
+            return super().exception(self._park(timeout))
+        finally:
+            del self
+
+    def _park(self, timeout: float | None) -> float | None:
+        """Waits until it is done, at most for that time, and returns how long `Future` is to wait.
+
+        Who waits in `Future` is woken by a thread that has the GIL, and sleeps again until it can have that: hence the
+        `Parker`.
+        """
+        if self._state not in _OPEN or (timeout is not None and timeout <= 0):
+            return timeout
+        parker = Parker()
+        # First where it is looked for, and then a look: who makes it done does the one after the other, too.
+        self._parkers.append(parker)
+        try:
+            if self._state in _OPEN:
+                parker.park(timeout)
+        finally:
+            self._parkers.remove(parker)
+        return 0
 
     # ---- by who has taken it out of the line ----
 
@@ -57,14 +97,14 @@ class Call(Future[_T]):
         return work if self.set_running_or_notify_cancel() else None
 
     def run(self) -> None:
-        """Calls it and keeps the outcome; tells it if there are callbacks."""
+        """Calls it and keeps the outcome; tells it at once if there are callbacks."""
         work = self.begin()
         if work is None:
             return
         self._outcome = invoke(*work)
         del work
-        if self._has_callbacks:
-            self.tell(with_callbacks=True)
+        if self._done_callbacks:
+            self.tell()
         del self  # see `invoke`
 
     def refuse(self, error: BaseException) -> None:
@@ -73,46 +113,45 @@ class Call(Future[_T]):
             super().cancel()
         if self.begin() is not None:
             self._outcome = False, error
-        self.tell(with_callbacks=True)
+        self.tell()
 
     def lose(self, error: BaseException) -> None:
         """The thread that ran it is lost."""
         if self._outcome is None:
             self._outcome = False, error
 
-    def tell(self, *, with_callbacks: bool) -> bool:
-        """Makes the outcome known, if that has not been done.
-
-        False, and nothing is done, if callbacks are to be called and may not be.
-        """
-        with self._condition:
-            outcome = self._outcome
-            if outcome is None:
-                return True  # told, cancelled, or the parent process's
-            if self._has_callbacks and not with_callbacks:
-                return False
-            self._outcome = None
-            if not self._has_callbacks:
-                self._set(*outcome)
-                return True
-        self._set(*outcome)
-        return True
-
-    def _set(self, is_result: bool, value: Any) -> None:
+    def tell(self) -> None:
+        """Makes the outcome known, if that has not been done and it is not cancelled or the parent process's."""
+        outcome, self._outcome = self._outcome, None
+        if outcome is None:
+            return
+        is_result, value = outcome
         try:
             if is_result:
                 self.set_result(value)
             else:
                 self.set_exception(value)
         except InvalidStateError:
-            pass  # somebody else has set it, which only executors may
+            self._calls_back = True  # somebody else has set it, which only executors may, and has called back
+
+    def tell_without_callbacks(self) -> bool:
+        """`tell`, where no callbacks may be called. False if there are some, which `call_back` is to call."""
+        if self._outcome is None:
+            return True
+        self._calls_back = False
+        self.tell()
+        # Done now: who comes from here on is called back by `add_done_callback` itself.
+        return self._calls_back or not self._done_callbacks
+
+    def call_back(self) -> None:
+        self._calls_back = True
+        self._invoke_callbacks()
 
     def strand(self) -> None:
         """In a fork child: who waited, who was to be called back, and who may have held the lock, are the parent's."""
         self._condition = threading.Condition()
         self._waiters = []
         self._done_callbacks = []
-        self._has_callbacks = False
         self._work = self._pool = self._outcome = None
         if not self.done():
             self.set_exception(ForkedError("the call was submitted in the parent process, and runs only there"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
@@ -11,6 +12,15 @@ from typing import Any, Protocol
 from selvedge import _loop, _sync
 from selvedge._errors import ClosedResourceError, WrongThreadError
 from selvedge._glib_gi import Greenlet, GreenletModule, new_timer, the_greenlet
+
+
+def check_time(seconds: float | None, what: str) -> None:
+    if seconds is None:
+        return
+    if not isinstance(seconds, float | int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"{what} must be a number of seconds, not {type(seconds).__name__}")
+    if not seconds >= 0:
+        raise ValueError(f"{what} must be at least 0 seconds, not {seconds!r}")
 
 
 class Core:
@@ -46,11 +56,10 @@ class Core:
     @contextlib.contextmanager
     def timer(self, seconds: float | None, fn: Callable[..., object], /, *args: Any) -> Generator[None]:
         """Inside it, ``fn(*args)`` is called in the hub after so many seconds. None: never."""
-        if seconds is None:
+        if seconds is None or seconds == math.inf:
             yield
             return
-        if not seconds >= 0:
-            raise ValueError(f"a time must be at least 0 seconds, not {seconds!r}")
+        check_time(seconds, "timeout")
         source = new_timer(seconds, lambda: self.loop.call_soon(fn, *args), self.context)
         try:
             yield

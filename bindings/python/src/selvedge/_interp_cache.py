@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import math
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar, overload
@@ -14,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar, overload
 from selvedge import _interpreters
 from selvedge._errors import (
     BrokenResourceError,
+    DeadlockError,
     ForkedError,
     SelvedgeError,
     TimedOutError,
@@ -30,6 +33,30 @@ _T = TypeVar("_T")
 _S = TypeVar("_S", bound="InterpreterCache")
 
 _CANCELLED, _HOOK_FAILED = -7, -16
+
+
+def check_max_workers(number: int | None) -> None:
+    if number is None:
+        return
+    if not isinstance(number, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"max_workers must be an int or None, not {type(number).__name__}")
+    if not 1 <= number < 2**32:
+        raise ValueError(f"max_workers must be at least 1 and at most {2**32 - 1}, not {number!r}")
+
+
+def _check_timeout(seconds: float | None) -> float | None:
+    """What ``Future.result`` can be given. No wait is longer than `threading.TIMEOUT_MAX`."""
+    if seconds is None:
+        return None
+    try:
+        is_none = math.isnan(seconds)
+    except OverflowError:
+        is_none = False  # an int beyond every float
+    except TypeError:
+        raise TypeError(f"timeout must be a number of seconds or None, not {type(seconds).__name__}") from None
+    if is_none or seconds < 0:
+        raise ValueError(f"timeout must be at least 0 seconds, not {seconds!r}")
+    return seconds if seconds < threading.TIMEOUT_MAX else None
 
 
 class RemoteTraceback(Exception):
@@ -297,6 +324,9 @@ class InterpreterCache:
         allow_exec: bool = False,
     ) -> None:
         check_supported("InterpreterCache")
+        if name is not None and not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"name must be a str or None, not {type(name).__name__}")
+        check_max_workers(max_workers)
         check = own_gil if check_multi_interp_extensions is None else check_multi_interp_extensions
         obmalloc = not own_gil if use_main_obmalloc is None else use_main_obmalloc
         if own_gil and not check:
@@ -309,8 +339,7 @@ class InterpreterCache:
             raise ValueError("allow_daemon_threads needs allow_threads")
         if allow_fork:
             raise UnsupportedError("a fork inside a sub-interpreter ends the child process: CPython cannot do it")
-        if max_workers is not None and max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, or None, not {max_workers!r}")
+        self._is_shut_down: bool = False
         self.name: str | None = name
         self.own_gil: bool = own_gil
         self._initializer_channels: tuple[int, ...] = ()
@@ -358,10 +387,11 @@ class InterpreterCache:
         :class:`RemoteTraceback` as its cause; if it cannot be pickled, as :class:`RemoteError`. HookFailedError: no
         interpreter could be made; its text says why. ClosedResourceError, SpawnError.
         """
+        seconds = _check_timeout(timeout)
         call, channels = pack_call(what, args, kwargs)
         future = self._submit(pickle.dumps((None, None, call)), Submission(channels))
         try:
-            return future.result(timeout)
+            return future.result(seconds)
         except BaseException as failed:
             if future.done():
                 raise
@@ -410,14 +440,30 @@ class InterpreterCache:
 
     def trim(self, keep: int = 0) -> None:
         """Lets idle workers end their interpreters until ``keep`` are left. Nobody waits for it."""
-        self._native.trim(keep)
+        if not isinstance(keep, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"keep must be an int, not {type(keep).__name__}")
+        if keep < 0:
+            raise ValueError(f"keep must be at least 0, not {keep!r}")
+        self._native.trim(min(keep, 2**32 - 1))
 
     def shutdown(self, timeout: float | None = None, *, cancel_queued: bool = False) -> None:
         """Takes no more jobs, has the accepted ones finished, or with ``cancel_queued`` those cancelled that have not
         begun, and ends all interpreters. Blocks until that is done, for up to ``timeout`` seconds; None is for ever;
         on the main thread Ctrl-C gets through. Raises TimedOutError, when it goes on by itself; it may be called
         again. DeadlockError: called on one of its workers (a future's callback) with a timeout other than 0."""
-        self._native.shutdown(timeout, cancel_queued)
+        try:
+            self._native.shutdown(timeout, cancel_queued)
+        except (TypeError, ValueError, DeadlockError):
+            raise
+        except BaseException:
+            self._is_shut_down = True  # it goes on by itself
+            raise
+        self._is_shut_down = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`shutdown` has been called on this object."""
+        return self._is_shut_down
 
     def __enter__(self: _S) -> _S:
         return self
@@ -435,7 +481,7 @@ class InterpreterCache:
     def __repr__(self) -> str:
         stats = self.stats()
         counts = f"{stats.interpreters} interpreters, {stats.busy} workers busy, {stats.jobs_queued} jobs queued"
-        return f"<InterpreterCache {self.name!r}: {counts}>"
+        return f"<InterpreterCache {self.name!r}{', shut down' if self._is_shut_down else ''}: {counts}>"
 
 
 for _each in (InterpreterCache, InterpreterFuture, InterpreterStats, RemoteError, RemoteTraceback):

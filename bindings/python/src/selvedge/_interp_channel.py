@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from selvedge import _interpreters
-from selvedge._errors import ClosedResourceError
+from selvedge._errors import ClosedResourceError, TimedOutError, WouldBlock
 from selvedge._interp_wire import check_supported, dumps, loads, note_channel, release_channels
 
 if TYPE_CHECKING or _interpreters.SUPPORTED:
@@ -23,8 +23,26 @@ else:
 __all__ = ["Channel", "ChannelStats"]
 
 _RAW, _PICKLED = 0, 1
+_NO_ROOM = "the channel had no room in time"
 
 _C = TypeVar("_C", bound="Channel")
+
+
+def _pack(item: object) -> tuple[int, tuple[int, ...], bytes]:
+    if type(item) is bytes:
+        return _RAW, (), item
+    data, ids = dumps(item)
+    return _PICKLED, ids, data
+
+
+def _unpack(packed: tuple[int, tuple[int, ...], bytes]) -> Any:
+    kind, ids, data = packed
+    if kind == _RAW:
+        return data
+    try:
+        return loads(data)
+    finally:
+        release_channels(ids)
 
 
 class ChannelStats(NamedTuple):
@@ -73,40 +91,41 @@ class Channel(_Native):
     def send(self, item: object, timeout: float | None = None) -> None:
         """Sends ``item``: bytes as they are, anything else as a pickle.
 
-        Waits up to ``timeout`` seconds for room; None is for ever. Raises TimedOutError; WouldBlock if ``timeout`` is
-        0 and there is no room; ClosedResourceError; and what pickling raises. Then the item was not sent. Any thread.
+        Waits up to ``timeout`` seconds for room; None is for ever. Raises TimedOutError, ClosedResourceError, and what
+        pickling raises. Then the item was not sent. Any thread.
         """
-        if type(item) is bytes:
-            self.send_item(_RAW, (), item, timeout)
-        else:
-            data, ids = dumps(item)
-            self.send_item(_PICKLED, ids, data, timeout)
+        packed = _pack(item)
+        try:
+            self.send_item(*packed, timeout)
+        except WouldBlock:
+            raise TimedOutError(_NO_ROOM) from None
 
     def send_bytes(self, data: bytes | bytearray | memoryview, timeout: float | None = None) -> None:
         """As :meth:`send`, with a copy of any buffer's bytes, which arrive as ``bytes``."""
-        self.send_item(_RAW, (), data, timeout)
+        try:
+            self.send_item(_RAW, (), data, timeout)
+        except WouldBlock:
+            raise TimedOutError(_NO_ROOM) from None
 
     def send_nowait(self, item: object) -> None:
         """As :meth:`send`, and raises WouldBlock instead of waiting."""
-        self.send(item, 0)
+        self.send_item(*_pack(item), 0)
 
     def recv(self, timeout: float | None = None) -> Any:
         """Receives the next item, waiting up to ``timeout`` seconds for it; None is for ever.
 
-        Raises TimedOutError; WouldBlock if ``timeout`` is 0 and nothing is there; ClosedResourceError if it is closed
-        and empty; and what unpickling raises, when the item is gone. Any thread.
+        Raises TimedOutError; ClosedResourceError if it is closed and empty; and what unpickling raises, when the item
+        is gone. Any thread.
         """
-        kind, ids, data = self.receive_item(timeout)
-        if kind == _RAW:
-            return data
         try:
-            return loads(data)
-        finally:
-            release_channels(ids)
+            packed = self.receive_item(timeout)
+        except WouldBlock:
+            raise TimedOutError("the channel had nothing in time") from None
+        return _unpack(packed)
 
     def recv_nowait(self) -> Any:
         """As :meth:`recv`, and raises WouldBlock instead of waiting."""
-        return self.recv(0)
+        return _unpack(self.receive_item(0))
 
     def close(self) -> None:
         """Ends sending, for all handles: senders get ClosedResourceError, and so do receivers when the queued items

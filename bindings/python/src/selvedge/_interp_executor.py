@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, overload
 
 from selvedge._errors import TimedOutError
-from selvedge._interp_cache import InterpreterCache, InterpreterFuture, Submission, pack_call
+from selvedge._interp_cache import InterpreterCache, InterpreterFuture, Submission, check_max_workers, pack_call
 from selvedge._interp_wire import check_supported, dumps, release_channels, retain_channels
 
 __all__ = ["BrokenInterpreterExecutor", "InterpreterExecutor"]
@@ -59,6 +59,9 @@ class InterpreterExecutor(concurrent.futures.Executor):
         initargs: tuple[Any, ...] = (),
     ) -> None:
         check_supported("InterpreterExecutor")
+        check_max_workers(max_workers)
+        if not isinstance(cache, InterpreterCache | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"cache must be an InterpreterCache or None, not {type(cache).__name__}")
         if cache is not None and max_workers is not None:
             raise ValueError("max_workers is for an executor with a cache of its own; the given one has its bound")
         self._own: bool = cache is None

@@ -2,32 +2,14 @@
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
+from selvedge._worker import HostLoopStats
+
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
-
-class HostLoopStats(NamedTuple):
-    """What has happened to a host loop, and how it stands."""
-
-    waiting: int
-    """Queued now."""
-    accepted: int
-    """Queued so far: callables, outcomes of jobs, completions of operations, turns of guests."""
-    ran: int
-    """Of these, how many a drain has begun to run."""
-    merged: int
-    """Idempotent calls of C code that one stands for which waited already. (Those of Python are merged before.)"""
-    dropped: int
-    """Of those accepted, how many the close dropped, or were over before their turn."""
-    wakes: int
-    """Times that the descriptor became readable."""
-    drains: int
-    """Drains that were not refused."""
-    guests: int
-    """Guests that live in the loop now."""
 
 class HostLoop:
     """A queue into an event loop. Any thread puts callables in; the loop's own thread, which is the one that makes it

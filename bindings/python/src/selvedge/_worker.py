@@ -1,4 +1,4 @@
-"""What the workers of a thread cache do in Python: called by the extension, on the worker itself."""
+"""What the extensions of thread caches and host loops have in Python: the work of a worker in `threading`, and the classes of statistics."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-__all__ = ["CacheStats", "HookStats"]
+__all__ = ["CacheStats", "HookStats", "HostLoopStats"]
 
 
 class CacheStats(NamedTuple):
@@ -43,6 +43,30 @@ class HookStats(NamedTuple):
     start_failures: int
     jobs: int
     lost: int
+
+
+class HostLoopStats(NamedTuple):
+    """What has happened to a host loop, and how it stands."""
+
+    waiting: int
+    """Queued now."""
+    accepted: int
+    """Queued so far: callables, outcomes of jobs, completions of operations, turns of guests."""
+    ran: int
+    """Of these, how many a drain has begun to run."""
+    merged: int
+    """Idempotent calls of C code that one stands for which waited already. (Those of Python are merged before.)"""
+    dropped: int
+    """Of those accepted, how many the close dropped, or were over before their turn."""
+    wakes: int
+    """Times that the descriptor became readable."""
+    drains: int
+    """Drains that were not refused."""
+    guests: int
+    """Guests that live in the loop now."""
+
+
+HostLoopStats.__module__ = "selvedge"
 
 
 if TYPE_CHECKING:

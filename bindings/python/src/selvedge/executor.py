@@ -76,11 +76,11 @@ class Executor(ThreadPoolExecutor):
     def __init__(
         self,
         max_workers: int | None = None,
-        *,
-        cache: ThreadCache | None = None,
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        *,
+        cache: ThreadCache | None = None,
     ) -> None:
         if cache is not None and not isinstance(cache, ThreadCache):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"cache must be a selvedge.ThreadCache or None, not {type(cache).__name__}")
@@ -103,7 +103,7 @@ class Executor(ThreadPoolExecutor):
         shut down), ``BrokenThreadPool``, and ``SpawnError`` if no thread could be started and none of the executor's
         calls runs, on whose thread it could follow.
         """
-        call = Call[_T](self._pool, (fn, args, kwargs))
+        call: Call[_T] = Call(self._pool, (fn, args, kwargs))
         self._pool.submit(call)
         return call
 
@@ -171,10 +171,11 @@ class _Pool:
         self.idle = threading.Condition(self.lock)
         self.pending: OrderedDict[Call[Any], None] = OrderedDict()
         self.running: set[Call[Any]] = set()  # taken out of the line, and not told
+        self.joiners = 0  # threads that wait until neither has any
         self.slots = 0  # in use
         self.coming = 0  # of these, those that have yet to take a call
-        self.free_numbers: list[int] = []
-        self.numbers = 0  # given out so far
+        self.free_names: list[str] = []
+        self.numbers = 0  # of names given out so far
 
     # ---- by submitters ----
 
@@ -254,8 +255,12 @@ class _Pool:
         if getattr(self.local, "is_inside", False):
             raise DeadlockError("a call of an executor cannot wait for all its calls: it would wait for itself")
         with self.lock:
-            while self.pending or self.running:
-                self.idle.wait()
+            self.joiners += 1
+            try:
+                while self.pending or self.running:
+                    self.idle.wait()
+            finally:
+                self.joiners -= 1
 
     # ---- slots ----
 
@@ -263,15 +268,15 @@ class _Pool:
         """A slot, if one may be needed and allowed. Not in use yet: see `submit`. With the lock."""
         if self.slots >= self.max_workers or self.coming >= len(self.pending):
             return None
-        if self.free_numbers:
-            return _Slot(self, self.free_numbers.pop(), cause)
+        if self.free_names:
+            return _Slot(self, self.free_names.pop(), cause)
         self.numbers += 1
-        return _Slot(self, self.numbers - 1, cause)
+        return _Slot(self, f"{self.prefix}_{self.numbers - 1}", cause)
 
     def close_slot(self, slot: _Slot) -> None:
         """With the lock."""
         self.slots -= 1
-        self.free_numbers.append(slot.number)
+        self.free_names.append(slot.name)
 
     def arrive(self, slot: _Slot) -> bool:
         """The slot's job has begun, or never will. False if the slot is the parent process's. With the lock."""
@@ -337,25 +342,27 @@ class _Pool:
             return following
 
     def ended(self, call: Call[Any]) -> None:
-        with self.lock:
-            self.running.discard(call)
-            self.tell_if_idle()
+        # Without the lock, since hardly ever anybody waits: who does has said so before it looks at what still runs.
+        self.running.discard(call)
+        if self.joiners:
+            with self.lock:
+                self.tell_if_idle()
 
     def tell_if_idle(self) -> None:
         """With the lock."""
-        if not self.pending and not self.running:
+        if self.joiners and not self.pending and not self.running:
             self.idle.notify_all()
 
     # ---- the initializer, and failure ----
 
-    def initialize(self, slot: _Slot) -> None:
+    def initialize(self, slot: _Slot, initializer: Callable[..., object]) -> None:
         """Calls the initializer if this thread has not."""
-        if self.initializer is None or getattr(self.local, "is_initialized", False):
+        if getattr(self.local, "is_initialized", False):
             return
         with self.lock:
             self.arrive(slot)  # it may take its time: calls that come meanwhile do not wait for it
         try:
-            self.initializer(*self.initargs)
+            initializer(*self.initargs)
         except BaseException:
             _LOGGER.critical("Exception in initializer:", exc_info=True)
             with self.lock:
@@ -388,11 +395,10 @@ class _Pool:
 class _Slot:
     """A row of jobs of the cache, one after the other, each with one call. A pool has at most `max_workers`."""
 
-    def __init__(self, pool: _Pool, number: int, cause: Call[Any] | None) -> None:
+    def __init__(self, pool: _Pool, name: str, cause: Call[Any] | None) -> None:
         self.pool = pool
-        self.number = number
+        self.name = name
         self.cause = cause  # the call for which the next job was asked for; but each takes whichever is first
-        self.name = f"{pool.prefix}_{number}"
         self.generation = pool.generation
         self.is_coming = False  # it is in use, and its job has not begun
         self.call: Call[Any] | None = None
@@ -421,14 +427,15 @@ class _Slot:
         pool = self.pool
         pool.local.is_inside = True
         try:
-            pool.initialize(self)
+            if pool.initializer is not None:
+                pool.initialize(self, pool.initializer)
             self.call = call = pool.take(self)
             if call is not None:
                 until = time.monotonic() + _SHARED_TIME
                 tasks = self.run_as_task(call)
                 # If locks have come into use only now, the call may hold some, which break with the job.
                 while pool.pending and time.monotonic() < until and tasks == _tasks_in_use():
-                    call.tell(with_callbacks=True)
+                    call.tell()
                     self.call = call = pool.follow(self, call)
                     if call is None:
                         break
@@ -462,7 +469,7 @@ class _Slot:
         """On the worker, when it is free. If the job did not run, anywhere."""
         pool = self.pool
         call, self.call = self.call, None
-        if isinstance(outcome, Error):
+        if type(outcome) is Error:  # isinstance would ask abc.ABCMeta, for each call
             if call is not None:
                 call.lose(outcome.error)
             elif isinstance(outcome.error, CancelledError):
@@ -474,7 +481,7 @@ class _Slot:
         if pool.goes_on(self):
             self.start_or_fail()
         if call is not None:
-            if call.tell(with_callbacks=False):
+            if call.tell_without_callbacks():
                 pool.ended(call)
             else:
                 _Telling(pool, call).start()
@@ -497,7 +504,7 @@ class _Telling:
     def run(self) -> None:
         self.pool.local.is_inside = True
         try:
-            self.call.tell(with_callbacks=True)
+            self.call.call_back()
         finally:
             self.pool.local.is_inside = False
 

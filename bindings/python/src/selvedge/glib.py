@@ -26,7 +26,7 @@ from selvedge._errors import (
     TimedOutError,
     WrongThreadError,
 )
-from selvedge._glib_core import Core, Strand
+from selvedge._glib_core import Core, Strand, check_time
 from selvedge._glib_gi import GLib, new_fd_source, the_greenlet
 from selvedge.cache import ThreadCache, default_cache
 
@@ -254,6 +254,8 @@ class GreenletHub:
     """
 
     def __init__(self, context: Any = None, *, cache: ThreadCache | None = None, name: str | None = None) -> None:
+        if cache is not None and not isinstance(cache, ThreadCache):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"cache must be a selvedge.ThreadCache or None, not {type(cache).__name__}")
         self._loop = HostLoop(context, name=name)
         self._core = Core(self._loop, self._loop.context)
         self._cache = cache
@@ -280,6 +282,8 @@ class GreenletHub:
 
         Raises ClosedResourceError, ForkedError.
         """
+        if not callable(fn):
+            raise TypeError(f"fn must be callable, not {type(fn).__name__}")
         if self._core.is_closed:
             raise ClosedResourceError("the hub is closed")
         name = f"{getattr(fn, '__name__', 'greenlet')}-{next(self._count)}"
@@ -311,6 +315,9 @@ class GreenletHub:
 
     def sleep(self, seconds: float) -> None:
         """Gives control to the main loop for so long. Rounded up to whole milliseconds."""
+        if seconds is None:  # pyright: ignore[reportUnnecessaryComparison]
+            raise TypeError("seconds must be a number, not None; `wait` has no end")
+        check_time(seconds, "seconds")
         wait = self._core.begin_wait()
         with self._core.timer(seconds, wait.wake):
             wait.give_control()
@@ -320,6 +327,8 @@ class GreenletHub:
 
         If the waiting greenlet is killed the function goes on, and its outcome is lost.
         """
+        if not callable(fn):
+            raise TypeError(f"fn must be callable, not {type(fn).__name__}")
         wait = self._core.begin_wait()
 
         def deliver(outcome: Outcome[_T]) -> None:
@@ -339,6 +348,9 @@ class GreenletHub:
         ``what`` is an object of `selvedge.sync`, or another face of one. Give it back with its own ``release``. Raises
         as its ``acquire`` does.
         """
+        native = getattr(what, "native", None)
+        if not hasattr(native, "acquire_async"):
+            raise TypeError(f"a lock, a semaphore or a limiter of selvedge is needed, not {type(what).__name__}")
         try:
             self.perform(what.native.acquire_async, timeout=timeout)
         except TimedOutError:
@@ -413,6 +425,7 @@ class GreenletHub:
         self, begin: Callable[..., _sync.Op | None], timeout: float | None, *args: Any, is_condition: bool = False
     ) -> Any:
         core = self._core
+        check_time(timeout, "timeout")
         wait = core.begin_wait()
         told: list[tuple[int, Any]] = []
         is_late = False
