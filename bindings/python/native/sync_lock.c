@@ -252,6 +252,8 @@ static PyObject *lock_make(PyTypeObject *type, PyObject *args, PyObject *kwargs,
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, kind == SYNC_LOCK ? "|O$Oppp:Lock" : "|O$Oppp:RLock", names, &shared, &name, &strict, &robust,
                                    &timed))
     return NULL;
+  if (shared != Py_None && (name != Py_None || strict || robust || timed))
+    return PyErr_Format(PyExc_TypeError, "name, strict_fifo, robust and timed_deadlock are for a new lock: this is to be one that there is already");
   if (shared != Py_None) return sync_native(state, shared, type, kind == SYNC_LOCK ? "a lock of selvedge" : "a recursive lock of selvedge");
   if (sync_name(name, &options.name) != 0) return NULL;
   if (kind == SYNC_RLOCK) options.flags |= SELV_LOCK_RECURSIVE;

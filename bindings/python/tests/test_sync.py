@@ -463,6 +463,14 @@ def test_closed_condition_holds_its_lock() -> None:
     assert waiter.result() is True
 
 
+@pytest.mark.parametrize("option", ["name", "strict_fifo", "robust", "timed_deadlock"])
+def test_options_are_for_new_locks(option: str) -> None:
+    lock = sync.Lock()
+    assert sync.Lock(lock).native is lock
+    with pytest.raises(TypeError, match="for a new lock"):
+        sync.Lock(lock, **{option: "x"})
+
+
 def test_task_blocks_that_overlap() -> None:
     """As those of two coroutines around an await: both tasks end, and the thread is itself again."""
     lock = sync.Lock(name="left")

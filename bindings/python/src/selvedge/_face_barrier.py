@@ -68,6 +68,10 @@ class SharedBarrier:
     ) -> None:
         if parties < 1:
             raise ValueError("parties must be at least 1")
+        if action is not None and not callable(action):  # pyright: ignore[reportUnnecessaryComparison]
+            raise TypeError(f"action must be a callable or None, not {type(action).__name__}")
+        if timeout is not None and not isinstance(timeout, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"timeout must be seconds or None, not {type(timeout).__name__}")
         self.parties: int = parties
         self.name: str | None = name
         self.timeout: float | None = timeout

@@ -113,17 +113,17 @@ class BarrierFace(Face[SharedBarrier]):
 
     @property
     def parties(self) -> int:
-        """How many it takes."""
+        """How many must come."""
         return self._native.parties
 
     @property
     def n_waiting(self) -> int:
-        """How many wait."""
+        """How many have come and wait."""
         return self._native.n_waiting
 
     @property
     def broken(self) -> bool:
-        """Whether it is broken, until a `reset`."""
+        """Whether it is broken: nobody gets through before a `reset`."""
         return self._native.broken
 
     def _describe(self) -> str:

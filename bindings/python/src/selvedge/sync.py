@@ -27,6 +27,7 @@ from types import TracebackType
 from selvedge import _sync
 from selvedge._errors import StaleTaskError
 from selvedge._face_barrier import Arrival, BrokenBarrierError, SharedBarrier
+from selvedge._faces import BarrierFace
 from selvedge._sync import (
     BoundedSemaphore,
     CapacityLimiter,
@@ -114,7 +115,7 @@ class task:
             )
 
 
-class Barrier:
+class Barrier(BarrierFace):
     """Lets ``parties`` threads, and tasks of any kind, go on when all have come.
 
     ``action`` is called by the last to come, before anybody goes on; if it raises, the barrier breaks. ``timeout`` is
@@ -132,31 +133,13 @@ class Barrier:
     ) -> None:
         shared = getattr(parties, "native", None)
         if isinstance(shared, SharedBarrier):
-            self._native = shared
+            if action is not None or timeout is not None or name is not None:
+                raise TypeError("action, timeout and name are for a new barrier: this is to be one that there is already")
         elif isinstance(parties, int):
-            self._native = SharedBarrier(parties, action, timeout, name=name)
+            shared = SharedBarrier(parties, action, timeout, name=name)
         else:
             raise TypeError(f"expected a number of parties, or a barrier of selvedge, not {type(parties).__name__}")
-
-    @property
-    def native(self) -> SharedBarrier:
-        """What all faces of this barrier share."""
-        return self._native
-
-    @property
-    def parties(self) -> int:
-        """How many must come."""
-        return self._native.parties
-
-    @property
-    def n_waiting(self) -> int:
-        """How many have come and wait."""
-        return self._native.n_waiting
-
-    @property
-    def broken(self) -> bool:
-        """Whether it is broken: nobody gets through before a `reset`."""
-        return self._native.broken
+        super().__init__(shared)
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits until all have come; gives a number from 0 to ``parties - 1``, another one to each.
