@@ -20,6 +20,7 @@ passed=0 failed=0 skipped=0
 # What a tool cannot run: tool, test (of every variant), reason.
 left_out() {
   cat <<'TABLE'
+memcheck	signals	a program that a job starts under valgrind is not ended by SIGTERM here
 memcheck	signals_process	valgrind itself chooses the thread that a signal of the process goes to
 TABLE
 }
@@ -178,7 +179,7 @@ stage_tsan() {
 
 stage_memcheck() {
   # Leaks that are possible only are not counted: they are the stacks of workers that live as the process ends.
-  local plain="valgrind --quiet --error-exitcode=9"
+  local plain="valgrind --quiet --fair-sched=try --error-exitcode=9"
   local leaks="$plain --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite"
   leaks+=" --suppressions=$root/tools/memcheck.supp"
   local words=(SELV_TIMEOUT_FACTOR=8 SELV_TEST_PATIENCE=300)
