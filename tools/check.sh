@@ -20,7 +20,6 @@ passed=0 failed=0 skipped=0
 # What a tool cannot run: tool, test (of every variant), reason.
 left_out() {
   cat <<'TABLE'
-memcheck	signals	a program that a job starts under valgrind is not ended by SIGTERM here
 memcheck	signals_process	valgrind itself chooses the thread that a signal of the process goes to
 TABLE
 }
